@@ -1,0 +1,244 @@
+"""What a program writes: an Actor class, or a coroutine function; and what either can do."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from enum import Enum
+from types import coroutine
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import signals
+from .address import Address
+from .errors import ActorExit
+from .mailbox import EMPTY
+from .messages import Monitor, Timeout
+from .timers import Timer, check_seconds
+
+if TYPE_CHECKING:
+    from .cell import Cell
+    from .system import ActorSystem
+
+__all__ = ["FIRST", "LOOK", "NEWS", "Actor", "ActorContext", "CoroutineActor", "Wants"]
+
+
+class ActorContext:
+    """What an actor can do: the common part of both styles. Elixir: ``self()`` and the Process module."""
+
+    __slots__ = ("_cell",)
+    _cell: Cell
+
+    @property
+    def address(self) -> Address:
+        """The actor's own address; Elixir: ``self()``."""
+        return self._cell.address
+
+    @property
+    def system(self) -> ActorSystem:
+        """The system the actor lives in."""
+        return self._cell.system
+
+    def spawn(self, function: Callable[..., Any], *args: Any, link: bool = False) -> Address:
+        """
+        Start another actor; see :meth:`ActorSystem.spawn <echoactor.ActorSystem.spawn>`.
+
+        :param link: also link it to this actor, before its first step.
+        """
+        child = self.system.spawn(function, *args)
+        if link:
+            self.link(child)
+        return child
+
+    def exit(self, reason: object = "normal") -> NoReturn:
+        """
+        End this actor; Elixir: ``exit(reason)``.
+
+        :param reason: ``"normal"``, ``"shutdown"``, ``Shutdown(detail)``, or any other value,
+            which is then logged as an error.
+        :raises ActorExit: always; let it pass.
+        """
+        raise ActorExit(reason)
+
+    def link(self, address: Address) -> None:
+        """
+        Tie this actor's life to another's: when one ends, the other gets an exit signal.
+
+        Linking twice is one link. To a dead address, the signal (reason ``"noproc"``) comes at once.
+        """
+        signals.link(self._cell, address)
+
+    def unlink(self, address: Address) -> None:
+        """Remove the link to ``address``, if there is one."""
+        signals.unlink(self._cell, address)
+
+    def monitor(self, address: Address) -> Monitor:
+        """
+        Watch another actor: ``Down(monitor, address, reason)`` comes when it ends.
+
+        Each monitor counts for itself. For a dead address, it comes at once with reason ``"noproc"``.
+        """
+        return signals.monitor(self._cell, address)
+
+    def demonitor(self, monitor: Monitor) -> None:
+        """Stop watching. A ``Down`` that waits in the mailbox already stays there."""
+        signals.demonitor(self._cell, monitor)
+
+    @property
+    def trap_exits(self) -> bool:
+        """
+        Whether exit signals become messages, ``Exit(sender, reason)``, instead of ending this actor.
+
+        Elixir: ``Process.flag(:trap_exit, true)``.
+        """
+        return self._cell.traps_exits
+
+    @trap_exits.setter
+    def trap_exits(self, value: bool) -> None:
+        self._cell.traps_exits = value
+
+
+class Actor(ActorContext):
+    """
+    An actor with a callback for each message, like a GenServer.
+
+    1. ``system.spawn(Counter, 10)`` returns the address at once.
+    2. In the actor's first step, ``Counter(10)`` is made; address, system and
+       ``spawn`` work in the constructor already.
+    3. ``receive`` is called with one message at a time. It may be a coroutine
+       function: the mailbox waits until it is done.
+    4. ``terminate`` is called when the actor ends by itself.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if inspect.iscoroutinefunction(cls.terminate):
+            # It would never be awaited: the actor is gone right after.
+            raise TypeError(
+                f"{cls.__qualname__}.terminate must be a plain function; "
+                "cleanup that awaits belongs into an actor that traps exits"
+            )
+
+    def receive(self, message: Any) -> Awaitable[None] | None:
+        """
+        Handle one message. What it returns is awaited if it can be, else ignored.
+
+        :param message: the first message that was not handled yet.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__} needs a method receive(self, message)")
+
+    def terminate(self, reason: object) -> None:
+        """
+        Clean up, as the actor's last step.
+
+        OTP's rule: called when the actor ends by itself (``exit``, or an
+        exception of ``receive``), not when a signal that it does not trap,
+        or ``"kill"``, ends it, and not when its constructor failed.
+
+        :param reason: the exit reason.
+        """
+
+    # Three hooks of the runtime's own, for actors that hold more than a mailbox:
+    # a connection stops reading while it awaits, and closes its socket at the end.
+
+    def _awaits(self) -> None:
+        """What ``receive`` returned is being awaited."""
+
+    def _awaited(self) -> None:
+        """It is done."""
+
+    def _ended(self, reason: object) -> None:
+        """The actor has ended, for whatever reason, and its address is dead."""
+
+
+class Wants(Enum):
+    """What a coroutine actor yields to the runtime, besides Deferreds."""
+
+    FIRST = "the first message, whatever it is"
+    LOOK = "another step, to look through its mailbox"
+    NEWS = "a new message, or the end of its time limit"
+
+
+FIRST, LOOK, NEWS = Wants
+
+
+@coroutine
+def _receive_first() -> Generator[Wants, Any, Any]:
+    return (yield FIRST)
+
+
+@coroutine
+def _receive(
+    cell: Cell, wanted: Callable[[object], object] | None, timeout: float | None
+) -> Generator[Wants, None, Any]:
+    """
+    Look, wait for news, look again.
+
+    It runs in the actor's own coroutine, so that what a predicate raises is
+    raised where the actor receives, and the time limit ends when the actor does.
+    """
+    known = 0  # messages at the front that do not match
+    timer: Timer | None = None
+    try:
+        # A step for each look: an actor that always finds something must not keep the turn.
+        yield LOOK
+        while True:
+            message = cell.take_first() if wanted is None else cell.take_match(wanted, known)
+            if message is not EMPTY:
+                return message
+            if timeout is not None:
+                if timer is None and timeout > 0:
+                    timer = cell.system.timers.schedule(timeout, cell.make_runnable)
+                elif timer is None or timer.fired:
+                    return Timeout()
+            known = len(cell.backlog or ())
+            yield NEWS
+    finally:
+        if timer is not None:
+            timer.cancel()
+
+
+def _matcher(wanted: tuple[Any, ...]) -> Callable[[object], object]:
+    """One predicate that stands for several classes and predicates."""
+    for one in wanted:
+        if not callable(one):
+            raise TypeError(f"receive() takes classes and predicates, not {one!r}")
+    classes = tuple(one for one in wanted if isinstance(one, type))
+    predicates = [one for one in wanted if not isinstance(one, type)]
+    if not predicates:
+        return lambda message: isinstance(message, classes)
+    return lambda message: isinstance(message, classes) or any(accepts(message) for accepts in predicates)
+
+
+class CoroutineActor(ActorContext):
+    """
+    What a coroutine actor gets as its first argument, ``me``.
+
+    ``async def counter(me, total=0)`` owns its receive loop, and ends when it returns.
+    It may await ``me.receive()`` and Deferreds (``address.call(…)`` gives one).
+    """
+
+    __slots__ = ()
+
+    def receive(
+        self, *wanted: type | Callable[[Any], object], timeout: float | None = None
+    ) -> Awaitable[Any]:
+        """
+        Wait for a message; Elixir: ``receive do … after … end``.
+
+        :param wanted: classes, or predicates that take a message; the first
+            message that fits any of them is taken, and those that do not fit
+            stay queued, in order. With none given, every message fits.
+        :param timeout: in seconds. 0 looks at what is there and does not wait.
+            None waits for ever.
+        :returns: an awaitable of the message, or of ``Timeout()``.
+        :raises TypeError: ``wanted`` has something that is neither class nor predicate.
+        :raises ValueError: ``timeout`` is no number of seconds.
+
+        What a predicate raises is raised here; the message stays queued.
+        """
+        if not wanted and timeout is None:
+            return _receive_first()
+        check_seconds("timeout", timeout)
+        return _receive(self._cell, _matcher(wanted) if wanted else None, timeout)

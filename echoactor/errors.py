@@ -1,0 +1,95 @@
+"""What can go wrong, one class each, all below :class:`ActorError`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .address import Address
+
+__all__ = [
+    "ActorError",
+    "ActorExit",
+    "CallFailed",
+    "CallTimeout",
+    "CalleeExited",
+    "CallingSelf",
+    "ListenError",
+    "NotAnActor",
+    "SystemStopped",
+]
+
+
+class ActorError(Exception):
+    """The root of the errors of this package."""
+
+
+class NotAnActor(ActorError, TypeError):
+    """What was given to ``spawn`` is neither an Actor class nor a coroutine function."""
+
+
+class SystemStopped(ActorError):
+    """The actor system is stopping or has stopped: it starts nothing any more."""
+
+
+class ListenError(ActorError):
+    """A server's endpoint could not be opened."""
+
+
+class CallFailed(ActorError):
+    """
+    A call ended without a reply.
+
+    :ivar address: whom the call was made to.
+    """
+
+    def __init__(self, address: Address, message: str) -> None:
+        super().__init__(message)
+        self.address = address
+
+
+class CallTimeout(CallFailed):
+    """
+    No reply came in time. The callee lives on, and a late reply is dropped.
+
+    :ivar timeout: how long the caller waited, in seconds.
+    """
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        super().__init__(address, f"no reply from {address} within {timeout:g} s")
+        self.timeout = timeout
+
+
+class CalleeExited(CallFailed):
+    """
+    The callee ended before it replied, or was dead already.
+
+    :ivar reason: its exit reason; ``"noproc"`` when it was dead already.
+    """
+
+    def __init__(self, address: Address, reason: object) -> None:
+        super().__init__(address, f"{address} ended without a reply: {reason!r}")
+        self.reason = reason
+
+
+class CallingSelf(CallFailed):
+    """An actor called itself; it would wait for a reply that only it could give."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address, f"{address} called itself, and would wait for ever")
+
+
+class ActorExit(BaseException):
+    """
+    Raised by ``me.exit(reason)`` and by nothing else: it unwinds the actor, which then ends.
+
+    Not an :class:`Exception`, so that ``except Exception`` does not keep an
+    actor alive by accident. As with Erlang's ``exit/1``, an actor that catches
+    it on purpose goes on living.
+
+    :ivar reason: the exit reason.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(reason)
+        self.reason = reason

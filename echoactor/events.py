@@ -1,0 +1,155 @@
+"""
+The named events of the runtime, and who listens to them.
+
+Code that has something to tell writes ``if ActorSpawned in events:
+events.emit(ActorSpawned(…))``: an event that nobody listens to is never made.
+Nothing is emitted for each message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .address import Address
+
+__all__ = [
+    "ActorCrashed",
+    "ActorEnded",
+    "ActorSpawned",
+    "ConnectionClosed",
+    "ConnectionOpened",
+    "DeadLetter",
+    "Events",
+    "log_connections",
+    "log_crash",
+]
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ActorSpawned:
+    """An actor has got its address; its first step is still to come."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ActorEnded:
+    """An actor has ended, for whatever reason."""
+
+    address: Address
+    reason: object
+
+
+@dataclass(frozen=True, slots=True)
+class ActorCrashed:
+    """
+    An actor has ended by itself with a reason other than normal or shutdown.
+
+    :ivar failure: the exception with its frames; None when the actor called
+        ``exit`` with an unusual reason. It is here and in no exit reason,
+        because it keeps the frames alive.
+    """
+
+    address: Address
+    reason: object
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that nobody will read."""
+
+    address: Address
+    message: object
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOpened:
+    """A connection has become an actor."""
+
+    address: Address
+    peer: IAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionClosed:
+    """The transport of a connection is gone; its actor has ended or is about to."""
+
+    address: Address
+    peer: IAddress
+    reason: object
+
+
+Event = TypeVar("Event")
+
+
+class Events:
+    """Who listens to which event. ``kind in events`` says whether anybody does."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[type, tuple[Callable[[Any], None], ...]] = {}
+
+    def subscribe(self, kind: type[Event], listener: Callable[[Event], None]) -> Callable[[], None]:
+        """
+        Call ``listener`` with each event of the class ``kind`` from now on.
+
+        It is called where the event happens: it should be quick, and what it
+        raises is logged and goes no further.
+
+        :returns: a function that ends the subscription.
+        """
+        entry: tuple[Callable[[Any], None], ...] = (listener,)
+        self._listeners[kind] = self._listeners.get(kind, ()) + entry
+
+        def unsubscribe() -> None:
+            nonlocal entry
+            left = list(self._listeners.get(kind, ()))
+            for listener in entry:
+                left.remove(listener)
+            entry = ()
+            if left:
+                self._listeners[kind] = tuple(left)
+            else:
+                self._listeners.pop(kind, None)
+
+        return unsubscribe
+
+    def __contains__(self, kind: type) -> bool:
+        return kind in self._listeners
+
+    def emit(self, event: object) -> None:
+        """Tell the listeners of this event's class."""
+        for listener in self._listeners.get(type(event), ()):
+            try:
+                listener(event)
+            except Exception:
+                _log.failure("the listener {listener} failed on {event}", listener=listener, event=event)
+
+
+def log_crash(event: ActorCrashed) -> None:
+    """Log a crash; every system subscribes this one from the start."""
+    if event.failure is not None:
+        _log.failure("actor {address} crashed", event.failure, address=event.address)
+    else:
+        _log.error("actor {address} exited: {reason!r}", address=event.address, reason=event.reason)
+
+
+def log_connections(events: Events) -> None:
+    """Log connections that come and go, at debug level."""
+
+    def opened(event: ConnectionOpened) -> None:
+        _log.debug("connection {address} from {peer}", address=event.address, peer=event.peer)
+
+    def closed(event: ConnectionClosed) -> None:
+        _log.debug("connection {address} closed: {reason!r}", address=event.address, reason=event.reason)
+
+    events.subscribe(ConnectionOpened, opened)
+    events.subscribe(ConnectionClosed, closed)

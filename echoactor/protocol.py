@@ -1,0 +1,239 @@
+"""A connection is an actor: what the peer sends is messages, and its end is the actor's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .actor import Actor
+from .errors import SystemStopped
+from .events import ConnectionClosed, ConnectionOpened
+from .messages import EndOfInput, Shutdown, is_error
+from .system import ActorSystem
+from .timers import Timer
+from .transport import ConnectionTransport, Stop
+
+__all__ = ["ActorFactory", "ActorProtocol"]
+
+MAILBOX_LIMIT = 64 * 1024
+"""Bytes from the peer that may wait in the mailbox; with more, reading stops.
+One read of Twisted's is as large, so reading stops after one or two."""
+
+CLOSE_TIME = 30.0
+"""Seconds that an ending connection may take to send what was written, before it is aborted."""
+
+
+class _FromPeer:
+    """
+    What the reactor handed over, when it has to wait in the mailbox.
+
+    A class of the runtime's own, because bare bytes in the mailbox could come
+    from any actor, and must not pass as what the peer sent.
+    """
+
+    __slots__ = ("argument", "handle", "size")
+
+    def __init__(self, handle: Callable[[Any], Any], argument: object, size: int) -> None:
+        self.handle = handle
+        self.argument = argument
+        self.size = size
+
+
+class _Connection(Actor):
+    """
+    The actor behind an :class:`ActorProtocol`: it stands between the reactor,
+    which calls the protocol at any time, and the user's ``receive``, which
+    wants one message at a time.
+    """
+
+    __slots__ = ("_deadline", "_protocol", "_transport", "_unread")
+
+    def __init__(self, system: ActorSystem, protocol: ActorProtocol, transport: ConnectionTransport) -> None:
+        self._protocol = protocol
+        self._transport = transport
+        self._unread = 0  # bytes in the mailbox
+        self._deadline: Timer | None = None
+        protocol._cell = system.adopt(self)
+        system.hold(self)
+
+    # From the reactor
+
+    def input(self, handle: Callable[[Any], Any], argument: object, size: int = 0) -> None:
+        """Handle at once if nothing is ahead, else queue."""
+        if self._cell.handle_now(handle, argument):  # type: ignore[attr-defined]  # adopt makes this kind
+            return
+        if not self.system.is_alive(self.address):
+            return  # it has ended and closes; what still comes in is nobody's
+        self.address.send(_FromPeer(handle, argument, size))
+        self._unread += size
+        if self._unread > MAILBOX_LIMIT:
+            self._transport.stop_reading(Stop.MAILBOX_IS_FULL)
+
+    def made(self, _: object) -> Any:
+        """Its first step."""
+        return self._protocol.connectionMade()
+
+    def end_of_input(self, message: EndOfInput) -> Any:
+        """The peer has sent all: tell the protocol, then flush and close unless it wants to go on."""
+        result = self._protocol.receive(message)
+        if self._protocol.allow_half_open:
+            return result
+        if hasattr(result, "__await__"):
+            return self._exit_after(result)
+        self.exit("normal")
+
+    async def _exit_after(self, result: Any) -> None:
+        await result
+        self.exit("normal")
+
+    def closed(self, reason: Failure) -> None:
+        """The transport is gone, now."""
+        self._transport.closed()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        exit_reason: object = "normal" if reason.check(ConnectionDone) else Shutdown(reason.getErrorMessage())
+        events = self.system.events
+        if ConnectionClosed in events:
+            events.emit(ConnectionClosed(self.address, self._transport.getPeer(), exit_reason))
+        self.input(self.exit, exit_reason)
+        self.system.let_go(self)
+
+    # From the runtime
+
+    def receive(self, message: object) -> Any:
+        if type(message) is _FromPeer:
+            self._unread -= message.size
+            if self._unread <= MAILBOX_LIMIT:
+                self._transport.go_on_reading(Stop.MAILBOX_IS_FULL)
+            return message.handle(message.argument)
+        if isinstance(message, bytes):
+            self.system.dead_letter(self.address, message)
+            return None
+        return self._protocol.receive(message)
+
+    def terminate(self, reason: object) -> None:
+        self._protocol.terminate(reason)
+
+    def _awaits(self) -> None:
+        self._transport.stop_reading(Stop.ACTOR_AWAITS)
+
+    def _awaited(self) -> None:
+        self._transport.go_on_reading(Stop.ACTOR_AWAITS)
+
+    def _ended(self, reason: object) -> None:
+        if self._transport.is_closed:
+            return
+        if is_error(reason):
+            self.abort()
+            return
+        # A peer that never reads must not keep the socket for ever.
+        self._deadline = self.system.timers.schedule(CLOSE_TIME, self.abort)
+        self._transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abortConnection()
+
+
+@implementer(IHalfCloseableProtocol)
+class ActorProtocol(Actor, Protocol):
+    """
+    A connection that is an actor; a subclass writes ``receive``.
+
+    1. ``connectionMade()`` is its first step.
+    2. ``receive(message)`` gets ``bytes`` as the peer sends them, and nobody
+       else's bytes: those that another actor sends are dead letters. Other
+       messages are from other actors, who have ``self.address``.
+    3. ``receive(EndOfInput())`` says that the peer will send nothing more.
+       After it, what was written is sent and the connection closed.
+    4. The actor's end closes the connection: after ``normal`` and
+       ``shutdown``, what was written is sent first; after a crash or a kill, not.
+    5. The connection's end is the actor's end, after all bytes that came were
+       handled: ``normal`` after a clean close, else ``Shutdown(detail)``.
+
+    While ``receive`` awaits, or too many bytes wait, or the peer does not read
+    what was written, nothing is read from the peer.
+
+    :cvar allow_half_open: whether the connection stays open after
+        ``EndOfInput``; ``self.exit()`` then closes it.
+    :ivar transport: the Twisted transport. Its ``write`` may be used from
+        this actor's own steps; other actors send a message.
+    """
+
+    allow_half_open = False
+    __connection: _Connection | None = None
+
+    def receive(self, message: Any) -> Any:
+        """Handle one message; see :meth:`Actor.receive <echoactor.Actor.receive>`."""
+        raise NotImplementedError(f"{type(self).__qualname__} needs a method receive(self, message)")
+
+    # What Twisted calls, and a subclass leaves alone.
+
+    def makeConnection(self, transport: Any) -> None:
+        """Become an actor; see ``IProtocol``."""
+        if not isinstance(self.factory, ActorFactory):
+            made_by = f"made by an ActorFactory, not by {self.factory!r}"
+            raise TypeError(f"{type(self).__qualname__} must be {made_by}")
+        system = self.factory.system
+        self.connected = 1
+        self.transport: Any = ConnectionTransport(transport)
+        try:
+            self.__connection = _Connection(system, self, self.transport)
+        except SystemStopped:
+            self.transport.abortConnection()
+            return
+        if hasattr(transport, "setTcpNoDelay"):
+            # Else a second small answer waits until the peer acknowledges the first: 40 ms, mostly.
+            transport.setTcpNoDelay(True)
+        if ConnectionOpened in system.events:
+            system.events.emit(ConnectionOpened(self.address, transport.getPeer()))
+        self.__connection.input(self.__connection.made, None)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The peer sent ``data``; see ``IProtocol``."""
+        if self.__connection is not None:
+            self.__connection.input(self.receive, data, len(data))
+
+    def readConnectionLost(self) -> None:
+        """The peer will send no more; see ``IHalfCloseableProtocol``."""
+        self.transport.input_ended()
+        if self.__connection is not None:
+            self.__connection.input(self.__connection.end_of_input, EndOfInput())
+
+    def writeConnectionLost(self) -> None:
+        """Our own half-close is done; see ``IHalfCloseableProtocol``."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone; see ``IProtocol``."""
+        self.connected = 0
+        if self.__connection is not None:
+            self.__connection.closed(reason)
+
+
+class ActorFactory(ServerFactory):
+    """
+    Makes an actor of each connection.
+
+    It is an ordinary ``ServerFactory``: give it to ``endpoint.listen``.
+
+    :param system: where the connections live. Its ``stopService`` closes them.
+    :cvar protocol: the class of the connections.
+    """
+
+    noisy = False
+    protocol: Callable[[], ActorProtocol]
+
+    def __init__(self, system: ActorSystem) -> None:
+        self.system = system
+
+    def buildProtocol(self, addr: IAddress | None) -> ActorProtocol:
+        """Make the protocol of one connection; see ``IProtocolFactory``."""
+        protocol = self.protocol()
+        protocol.factory = self
+        return protocol

@@ -1,0 +1,94 @@
+"""Listening: opening the ports of a socket server, and closing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .errors import ListenError
+
+__all__ = ["Listener"]
+
+_log = Logger()
+
+
+class Listener(Service):
+    """
+    Listens on one endpoint while it runs.
+
+    As a child of an :class:`~echoactor.ActorSystem` it closes before the
+    connections do. Its port is open when ``privilegedStartService`` (before
+    ``twistd --uid`` drops privileges) or ``startService`` returns.
+
+    :param endpoint: where to listen.
+    :param factory: makes the connections' protocols.
+    :param description: names the endpoint in log lines and errors.
+    """
+
+    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self._description = description
+        self._opening: Deferred[Any] | None = None
+        self.port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """
+        Open the port.
+
+        :raises ListenError: it cannot be opened; the text names the endpoint and the cause.
+        """
+        Service.privilegedStartService(self)
+        self._open()
+
+    def startService(self) -> None:
+        """Open the port, unless it is open already."""
+        Service.startService(self)
+        if self._opening is None:
+            self._open()
+
+    def stopService(self) -> Deferred[Any] | None:
+        """
+        Close the port.
+
+        :returns: a Deferred that fires when it is closed.
+        """
+        Service.stopService(self)
+        opening, self._opening = self._opening, None
+        if opening is None:
+            return None
+        opening.cancel()  # does nothing once it is open
+        port, self.port = self.port, None
+        return None if port is None else maybeDeferred(port.stopListening)
+
+    def _open(self) -> None:
+        failures: list[Failure] = []
+        self._opening = self._endpoint.listen(self._factory)
+        self._opening.addCallbacks(self._opened, failures.append)
+        if failures:
+            self._opening = None
+            raise ListenError(f"cannot listen on {self._description}: {_cause(failures[0])}")
+        # An endpoint that takes its time has nobody to raise to any more.
+        self._opening.addCallback(lambda _: self._log_late(failures))
+
+    def _opened(self, port: IListeningPort) -> None:
+        self.port = port
+        _log.info("listening on {address} ({endpoint})", address=port.getHost(), endpoint=self._description)
+
+    def _log_late(self, failures: list[Failure]) -> None:
+        for failure in failures:
+            if not failure.check(CancelledError):  # which stopService does
+                _log.error(
+                    "cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=_cause(failure)
+                )
+
+
+def _cause(failure: Failure) -> str:
+    """The operating system's own words, where there are some."""
+    error = getattr(failure.value, "socketError", failure.value)
+    return getattr(error, "strerror", None) or str(error)

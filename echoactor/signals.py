@@ -1,0 +1,134 @@
+"""
+Links, monitors and exit signals, as Erlang's reference manual ("Processes") has them.
+
+Both ends of a link, and the watcher and the watched, know each other by
+address alone. Setting and removing take effect at once; what happens at an
+end of life is sent from here, in the order links, then monitors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .address import Address
+from .messages import Down, Exit, Monitor
+
+if TYPE_CHECKING:
+    from .cell import Cell
+
+__all__ = ["Ties", "demonitor", "link", "monitor", "send_exit", "sever", "ties_of", "unlink"]
+
+
+class Ties:
+    """
+    Who is to be told when an actor ends; made when there is somebody.
+
+    :ivar links: linked actors, in the order linked (a dict, because a set has none).
+    :ivar watchers: called with the exit reason; by the number of the monitor or call.
+    :ivar watching: this actor's own monitors, by number.
+    """
+
+    __slots__ = ("links", "watchers", "watching")
+
+    def __init__(self) -> None:
+        self.links: dict[Address, None] = {}
+        self.watchers: dict[int, Callable[[object], None]] = {}
+        self.watching: dict[int, Address] = {}
+
+
+def ties_of(cell: Cell) -> Ties:
+    """The ties of an actor, made if it has none yet."""
+    if cell.ties is None:
+        cell.ties = Ties()
+    return cell.ties
+
+
+def send_exit(cell: Cell, sender: Address | None, reason: object, *, linked: bool) -> None:
+    """
+    Let an exit signal reach an actor.
+
+    :param sender: the linked actor, or who sent it; None from outside any actor.
+    :param linked: whether a link sent it: then ``"kill"`` is a reason like any
+        other, for only ``exit(address, "kill")`` cannot be trapped.
+    """
+    if reason == "kill" and not linked:
+        reason = "killed"
+    elif cell.traps_exits:
+        cell.system.deliver(cell.address.number, Exit(sender, reason))
+        return
+    elif reason == "normal" and sender != cell.address:
+        return
+    if cell.doom is None:  # of two signals, the first one counts
+        cell.doom = (reason,)
+        cell.make_runnable()
+
+
+def link(cell: Cell, address: Address) -> None:
+    """Link an actor to another; to itself does nothing."""
+    other = cell.system.find(address)
+    if other is None:
+        send_exit(cell, address, "noproc", linked=True)
+    elif other is not cell:
+        ties_of(cell).links[address] = None
+        ties_of(other).links[cell.address] = None
+
+
+def unlink(cell: Cell, address: Address) -> None:
+    """Remove a link from both ends, if there is one."""
+    if cell.ties is not None and address in cell.ties.links:
+        del cell.ties.links[address]
+        other = cell.system.find(address)
+        if other is not None:
+            del ties_of(other).links[cell.address]
+
+
+def monitor(cell: Cell, address: Address) -> Monitor:
+    """Let an actor watch another."""
+    system = cell.system
+    number = system.next_number()
+    watch = Monitor(address, number)
+    watcher = cell.address
+
+    def down(reason: object) -> None:
+        watching = system.find(watcher)
+        if watching is not None:
+            ties_of(watching).watching.pop(number, None)
+            system.deliver(watcher.number, Down(watch, address, reason))
+
+    other = system.find(address)
+    if other is None:
+        down("noproc")
+    else:
+        ties_of(cell).watching[number] = address
+        ties_of(other).watchers[number] = down
+    return watch
+
+
+def demonitor(cell: Cell, monitor: Monitor) -> None:
+    """Take a monitor back; nothing happens if it is gone already."""
+    if cell.ties is None or monitor.number not in cell.ties.watching:
+        return
+    del cell.ties.watching[monitor.number]
+    other = cell.system.find(monitor.address)
+    if other is not None:
+        ties_of(other).watchers.pop(monitor.number, None)
+
+
+def sever(cell: Cell, reason: object) -> None:
+    """An actor has ended: cut its ties, and tell those at the other ends."""
+    system = cell.system
+    ties, cell.ties = cell.ties, None
+    if ties is None:
+        return
+    for number, address in ties.watching.items():
+        watched = system.find(address)
+        if watched is not None:
+            ties_of(watched).watchers.pop(number, None)
+    for address in ties.links:
+        peer = system.find(address)
+        if peer is not None:
+            ties_of(peer).links.pop(cell.address, None)
+            send_exit(peer, cell.address, reason, linked=True)
+    for watcher in ties.watchers.values():
+        watcher(reason)

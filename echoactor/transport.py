@@ -1,0 +1,198 @@
+"""
+The write path of a connection, and the stops on its reading.
+
+A Twisted transport defers each write to the reactor's next poll. When nothing
+is buffered, the socket can take the bytes at once, which halves the work for
+each message; the rest of a write that the socket did not take whole goes the
+ordinary way, and meanwhile the connection reads nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IPullProducer, IPushProducer
+from zope.interface import implementer, providedBy
+
+__all__ = ["ConnectionTransport", "Stop"]
+
+PLAIN_TRANSPORTS = (tcp.Server, tcp.Client, unix.Server, unix.Client)
+"""The classes whose ``writeSomeData`` writes what the user wrote. Exactly these:
+a subclass or a wrapper may do something to the bytes first (TLS does)."""
+
+
+class Stop:
+    """Why a connection does not read: bits, so that several reasons cost no more than one."""
+
+    PEER_IS_SLOW = 1  # what was written waits for the peer
+    ACTOR_AWAITS = 2
+    MAILBOX_IS_FULL = 4
+    USER = 8  # transport.pauseProducing()
+    END_OF_INPUT = 16  # there is nothing more to read, ever
+    CLOSED = 32
+
+
+@implementer(IPushProducer, IPullProducer)
+class _Backpressure:
+    """What is registered with the real transport, to hear when its buffer is full or empty."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: ConnectionTransport) -> None:
+        self._connection = connection
+
+    def pauseProducing(self) -> None:
+        self._connection.stop_reading(Stop.PEER_IS_SLOW)
+
+    def resumeProducing(self) -> None:
+        self._connection._drained()
+
+    def stopProducing(self) -> None:
+        """The connection is gone, which the protocol is about to hear itself."""
+
+
+class ConnectionTransport:
+    """
+    The transport that a connection actor sees.
+
+    It is the Twisted transport, and has all that one has; ``write`` is faster,
+    and reading goes on when no :class:`Stop` is left. Writes keep their order.
+
+    :param transport: the Twisted transport, of any kind.
+    """
+
+    __slots__ = ("_at_once", "_clear", "_producing", "_stops", "_transport", "_users_producer")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._stops = 0
+        self._users_producer = False
+        self._producing = False  # our producer is registered
+        # Whether writes may go to the socket at once at all, and whether nothing is ahead of them now.
+        self._at_once = self._clear = type(transport) in PLAIN_TRANSPORTS
+        if not self._at_once:
+            self._register(streaming=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    @property
+    def __providedBy__(self) -> Any:  # what zope.interface asks for
+        return providedBy(self._transport)
+
+    def __repr__(self) -> str:
+        return f"<ConnectionTransport of {self._transport!r}>"
+
+    def write(self, data: bytes) -> None:
+        """Write; see ``ITransport``."""
+        transport = self._transport
+        # TLS is asked each time, because startTLS may come at any time, and
+        # writeSomeData would send clear text past it.
+        if self._clear and data.__class__ is bytes and not transport.TLS:
+            sent = transport.writeSomeData(data)
+            if sent == len(data):
+                return
+            if sent.__class__ is int:
+                data = data[sent:]
+            # else the connection is broken, and transport.write reports that in the ordinary way
+        transport.write(data)
+        if self._clear:
+            self._clear = False
+            self.stop_reading(Stop.PEER_IS_SLOW)
+            self._register(streaming=False)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Write several pieces; see ``ITransport``."""
+        self.write(b"".join(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Let ``producer`` hear of the buffer; see ``IConsumer``. From now on all writes are buffered."""
+        self._leave_fast_path()
+        self._users_producer = True
+        self._transport.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """The user's producer is done; see ``IConsumer``."""
+        if self._users_producer:
+            self._users_producer = False
+            self._transport.unregisterProducer()
+            self._register(streaming=True)
+
+    def loseConnection(self) -> None:
+        """Close after what was written is sent; see ``ITransport``."""
+        # A transport whose producer is still registered never closes.
+        self._leave_fast_path()
+        self._transport.loseConnection()
+
+    stopProducing = loseConnection
+
+    def loseWriteConnection(self) -> None:
+        """Send no more after what was written; see ``IHalfCloseableDescriptor``."""
+        self._leave_fast_path()
+        self._transport.loseWriteConnection()
+
+    def abortConnection(self) -> None:
+        """Close at once; see ``ITCPTransport``."""
+        self._leave_fast_path()
+        abort = getattr(self._transport, "abortConnection", None)
+        (abort or self._transport.loseConnection)()
+
+    def pauseProducing(self) -> None:
+        """Read no more for now; see ``IPushProducer``."""
+        self.stop_reading(Stop.USER)
+
+    def resumeProducing(self) -> None:
+        """Read again; see ``IPushProducer``."""
+        self.go_on_reading(Stop.USER)
+
+    def stop_reading(self, reason: int) -> None:
+        """Stop reading, for one more reason."""
+        if not self._stops:
+            self._transport.pauseProducing()
+        self._stops |= reason
+
+    def go_on_reading(self, reason: int) -> None:
+        """Drop a reason; read again if no other is left."""
+        if self._stops & reason:
+            self._stops &= ~reason
+            if not self._stops:
+                self._transport.resumeProducing()
+
+    def input_ended(self) -> None:
+        """The peer has sent all. Reading again would bring the same end again."""
+        self._stops |= Stop.END_OF_INPUT
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is gone."""
+        return bool(self._stops & Stop.CLOSED)
+
+    def closed(self) -> None:
+        """Note that the connection is gone."""
+        self._at_once = self._clear = False
+        self._producing = False
+        self._stops |= Stop.CLOSED
+
+    def _register(self, streaming: bool) -> None:
+        self._transport.registerProducer(_Backpressure(self), streaming)
+        # Only now: a pull producer is asked at once, before anything has been sent.
+        self._producing = True
+
+    def _drained(self) -> None:
+        """All that was buffered is sent."""
+        if self._producing:
+            if self._at_once:
+                self._producing = False
+                self._transport.unregisterProducer()
+                self._clear = True
+            self.go_on_reading(Stop.PEER_IS_SLOW)
+
+    def _leave_fast_path(self) -> None:
+        """Hand the real transport over as Twisted has it: no producer of ours, nothing past its buffer."""
+        self._at_once = self._clear = False
+        if self._producing:
+            self._producing = False
+            self._transport.unregisterProducer()
+            self.go_on_reading(Stop.PEER_IS_SLOW)
