@@ -245,7 +245,10 @@ class CallbackCell(Cell):
         except BaseException as error:
             self.raised(error)
         else:
-            self._end_step()
+            if self.arrived is None and self.doom is None and self.life is RUNNING:
+                self.life = WAITING  # _end_step, written out for the case that is hot
+            else:
+                self._end_step()
         finally:
             system.current = None
         return True

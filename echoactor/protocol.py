@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .actor import Actor
-from .errors import SystemStopped
+from .cell import CallbackCell
 from .events import ConnectionClosed, ConnectionOpened
 from .messages import EndOfInput, Shutdown, is_error
 from .system import ActorSystem
@@ -52,6 +52,7 @@ class _Connection(Actor):
     wants one message at a time.
     """
 
+    _cell: CallbackCell
     __slots__ = ("_deadline", "_protocol", "_transport", "_unread")
 
     def __init__(self, system: ActorSystem, protocol: ActorProtocol, transport: ConnectionTransport) -> None:
@@ -64,10 +65,13 @@ class _Connection(Actor):
 
     # From the reactor
 
-    def input(self, handle: Callable[[Any], Any], argument: object, size: int = 0) -> None:
+    def take_in(self, handle: Callable[[Any], Any], argument: object) -> None:
         """Handle at once if nothing is ahead, else queue."""
-        if self._cell.handle_now(handle, argument):  # type: ignore[attr-defined]  # adopt makes this kind
-            return
+        if not self._cell.handle_now(handle, argument):
+            self.queue(handle, argument, 0)
+
+    def queue(self, handle: Callable[[Any], Any], argument: object, size: int) -> None:
+        """Let it wait in the mailbox; too many bytes there stop the reading."""
         if not self.system.is_alive(self.address):
             return  # it has ended and closes; what still comes in is nobody's
         self.address.send(_FromPeer(handle, argument, size))
@@ -101,7 +105,7 @@ class _Connection(Actor):
         events = self.system.events
         if ConnectionClosed in events:
             events.emit(ConnectionClosed(self.address, self._transport.getPeer(), exit_reason))
-        self.input(self.exit, exit_reason)
+        self.take_in(self.exit, exit_reason)
         self.system.let_go(self)
 
     # From the runtime
@@ -167,7 +171,8 @@ class ActorProtocol(Actor, Protocol):
     """
 
     allow_half_open = False
-    __connection: _Connection | None = None
+    _cell: CallbackCell
+    __connection: _Connection
 
     def receive(self, message: Any) -> Any:
         """Handle one message; see :meth:`Actor.receive <echoactor.Actor.receive>`."""
@@ -183,28 +188,24 @@ class ActorProtocol(Actor, Protocol):
         system = self.factory.system
         self.connected = 1
         self.transport: Any = ConnectionTransport(transport)
-        try:
-            self.__connection = _Connection(system, self, self.transport)
-        except SystemStopped:
-            self.transport.abortConnection()
-            return
+        self.__connection = _Connection(system, self, self.transport)
         if hasattr(transport, "setTcpNoDelay"):
             # Else a second small answer waits until the peer acknowledges the first: 40 ms, mostly.
             transport.setTcpNoDelay(True)
         if ConnectionOpened in system.events:
             system.events.emit(ConnectionOpened(self.address, transport.getPeer()))
-        self.__connection.input(self.__connection.made, None)
+        self.__connection.take_in(self.__connection.made, None)
 
     def dataReceived(self, data: bytes) -> None:
         """The peer sent ``data``; see ``IProtocol``."""
-        if self.__connection is not None:
-            self.__connection.input(self.receive, data, len(data))
+        # take_in, written out: this runs for every read.
+        if not self._cell.handle_now(self.receive, data):
+            self.__connection.queue(self.receive, data, len(data))
 
     def readConnectionLost(self) -> None:
         """The peer will send no more; see ``IHalfCloseableProtocol``."""
         self.transport.input_ended()
-        if self.__connection is not None:
-            self.__connection.input(self.__connection.end_of_input, EndOfInput())
+        self.__connection.take_in(self.__connection.end_of_input, EndOfInput())
 
     def writeConnectionLost(self) -> None:
         """Our own half-close is done; see ``IHalfCloseableProtocol``."""
@@ -212,8 +213,7 @@ class ActorProtocol(Actor, Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone; see ``IProtocol``."""
         self.connected = 0
-        if self.__connection is not None:
-            self.__connection.closed(reason)
+        self.__connection.closed(reason)
 
 
 class ActorFactory(ServerFactory):
@@ -232,8 +232,10 @@ class ActorFactory(ServerFactory):
     def __init__(self, system: ActorSystem) -> None:
         self.system = system
 
-    def buildProtocol(self, addr: IAddress | None) -> ActorProtocol:
-        """Make the protocol of one connection; see ``IProtocolFactory``."""
+    def buildProtocol(self, addr: IAddress | None) -> ActorProtocol | None:
+        """Make the protocol of one connection; None, which refuses it, when the system stops."""
+        if self.system.is_stopping:
+            return None
         protocol = self.protocol()
         protocol.factory = self
         return protocol

@@ -100,7 +100,7 @@ class ActorSystem(MultiService):
         self._cells: dict[int, Cell] = {}
         self._numbers = count(1)
         self._resources: dict[Resource, None] = {}
-        self._stopping = False
+        self.is_stopping = False  # or has stopped
         self._deadline: Timer | None = None
         self._stopped: list[Deferred[None]] | None = []  # who waits for the end; None after it
 
@@ -118,7 +118,7 @@ class ActorSystem(MultiService):
         :raises NotAnActor: ``function`` is neither.
         :raises SystemStopped: the system is stopping or has stopped.
         """
-        if self._stopping:
+        if self.is_stopping:
             raise SystemStopped(f"{self.label} is stopping or has stopped, and spawns nothing")
         number = next(self._numbers)
         address = Address(self, number)
@@ -144,7 +144,7 @@ class ActorSystem(MultiService):
 
         :raises SystemStopped: the system is stopping or has stopped.
         """
-        if self._stopping:
+        if self.is_stopping:
             raise SystemStopped(f"{self.label} is stopping or has stopped, and takes nothing in")
         number = next(self._numbers)
         cell = CallbackCell(self, Address(self, number), None, actor)
@@ -283,8 +283,8 @@ class ActorSystem(MultiService):
             stopped.callback(None)
             return stopped
         self._stopped.append(stopped)
-        if not self._stopping:
-            self._stopping = True
+        if not self.is_stopping:
+            self.is_stopping = True
             services_stopped = maybeDeferred(super().stopService)
             services_stopped.addErrback(lambda failure: _log.failure("a service failed to stop", failure))
             services_stopped.addCallback(lambda _: self._end_actors())
@@ -304,11 +304,11 @@ class ActorSystem(MultiService):
     def let_go(self, resource: Resource) -> None:
         """``resource`` is gone."""
         self._resources.pop(resource, None)
-        if self._stopping and not self._awake:
+        if self.is_stopping and not self._awake:
             self._wake()  # its turn finds out whether that was the last
 
     def _refuse_if_stopped(self) -> None:
-        if self._stopping:
+        if self.is_stopping:
             raise SystemStopped(f"{self.label} was stopped and stays stopped; make a new ActorSystem")
 
     def _end_actors(self) -> None:

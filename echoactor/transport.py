@@ -9,18 +9,19 @@ ordinary way, and meanwhile the connection reads nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet import tcp, unix
+from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from zope.interface import implementer, providedBy
 
 __all__ = ["ConnectionTransport", "Stop"]
 
-PLAIN_TRANSPORTS = (tcp.Server, tcp.Client, unix.Server, unix.Client)
-"""The classes whose ``writeSomeData`` writes what the user wrote. Exactly these:
-a subclass or a wrapper may do something to the bytes first (TLS does)."""
+PLAIN_TRANSPORTS = (tcp.Server, tcp.Client)
+"""The classes that send exactly the bytes they are given through ``socket.send``.
+A subclass or a wrapper may do something to the bytes first (TLS does), and a
+UNIX socket may have file descriptors to send along."""
 
 
 class Stop:
@@ -63,16 +64,19 @@ class ConnectionTransport:
     :param transport: the Twisted transport, of any kind.
     """
 
-    __slots__ = ("_at_once", "_clear", "_producing", "_stops", "_transport", "_users_producer")
+    __slots__ = ("_at_once", "_producing", "_send", "_stops", "_transport", "_users_producer")
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._stops = 0
         self._users_producer = False
         self._producing = False  # our producer is registered
-        # Whether writes may go to the socket at once at all, and whether nothing is ahead of them now.
-        self._at_once = self._clear = type(transport) in PLAIN_TRANSPORTS
-        if not self._at_once:
+        self._at_once = type(transport) in PLAIN_TRANSPORTS
+        # How to write at once; None while something is ahead in the buffer.
+        self._send: Callable[[bytes], int] | None = None
+        if self._at_once:
+            self._send = transport.socket.send
+        else:
             self._register(streaming=True)
 
     def __getattr__(self, name: str) -> Any:
@@ -87,19 +91,21 @@ class ConnectionTransport:
 
     def write(self, data: bytes) -> None:
         """Write; see ``ITransport``."""
-        transport = self._transport
+        send = self._send
         # TLS is asked each time, because startTLS may come at any time, and
-        # writeSomeData would send clear text past it.
-        if self._clear and data.__class__ is bytes and not transport.TLS:
-            sent = transport.writeSomeData(data)
+        # the socket would send clear text past it.
+        if send is not None and data.__class__ is bytes and not self._transport.TLS:
+            try:
+                sent = send(data)
+            except OSError:
+                # Full, or broken; a broken one is reported by transport.write, in the ordinary way.
+                sent = 0
             if sent == len(data):
                 return
-            if sent.__class__ is int:
-                data = data[sent:]
-            # else the connection is broken, and transport.write reports that in the ordinary way
-        transport.write(data)
-        if self._clear:
-            self._clear = False
+            data = data[sent:]
+        self._transport.write(data)
+        if send is not None:
+            self._send = None
             self.stop_reading(Stop.PEER_IS_SLOW)
             self._register(streaming=False)
 
@@ -171,7 +177,8 @@ class ConnectionTransport:
 
     def closed(self) -> None:
         """Note that the connection is gone."""
-        self._at_once = self._clear = False
+        self._at_once = False
+        self._send = None
         self._producing = False
         self._stops |= Stop.CLOSED
 
@@ -186,12 +193,13 @@ class ConnectionTransport:
             if self._at_once:
                 self._producing = False
                 self._transport.unregisterProducer()
-                self._clear = True
+                self._send = self._transport.socket.send
             self.go_on_reading(Stop.PEER_IS_SLOW)
 
     def _leave_fast_path(self) -> None:
         """Hand the real transport over as Twisted has it: no producer of ours, nothing past its buffer."""
-        self._at_once = self._clear = False
+        self._at_once = False
+        self._send = None
         if self._producing:
             self._producing = False
             self._transport.unregisterProducer()
