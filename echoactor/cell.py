@@ -298,8 +298,9 @@ class CallbackCell(Cell):
         return self.doom is None
 
     def _advance(self) -> None:
-        while self.advance() is not None:
-            self.advance(error=TypeError("await me.receive() is for coroutine actors"))
+        wants = self.advance()
+        while wants is not None:
+            wants = self.advance(error=TypeError("await me.receive() is for coroutine actors"))
 
     def _end_step(self) -> None:
         if self.doom is not None:

@@ -233,7 +233,7 @@ class ActorSystem(MultiService):
             self._wake()
 
     def _wake(self) -> None:
-        self._awake = True
+        self._awake = self.timers.is_busy = True
         self.reactor.callLater(0, self._turn)
 
     def _turn(self) -> None:

@@ -50,9 +50,13 @@ class Timers:
     reached. A ``callLater`` each would cost more than the call it guards, so
     a limit is an entry in a heap of our own, and only the earliest entry has
     a ``callLater``.
+
+    :ivar is_busy: whether the reactor's call is kept though no limit is left,
+        because another one is likely to come before :meth:`settle`.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
+        self.is_busy = False
         self._clock = clock
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
@@ -73,6 +77,8 @@ class Timers:
     def forget_one(self) -> None:
         """A timer was cancelled. It stays in the heap until it is worth cleaning up."""
         self._live -= 1
+        if self._live == 0 and not self.is_busy:
+            self.settle()
         # Limits far in the future, set and lifted all the time, would otherwise
         # pile up in the heap until their time comes.
         if len(self._heap) > 64 and self._live < len(self._heap) // 2:
@@ -80,7 +86,8 @@ class Timers:
             heapify(self._heap)
 
     def settle(self) -> None:
-        """Drop the reactor call when no limit is left: an idle system schedules nothing."""
+        """The system is idle: drop the reactor call if no limit is left, so that nothing is scheduled."""
+        self.is_busy = False
         if self._live == 0 and self._wakeup is not None:
             self._heap.clear()
             self._arm()
@@ -97,15 +104,14 @@ class Timers:
     def _due(self) -> None:
         self._wakeup = None
         now = self._clock.seconds()
-        try:
-            while self._heap and self._heap[0][0] <= now:
-                timer = heappop(self._heap)[2]
-                function = timer._function
-                if function is not None:
-                    timer._function = None
-                    timer.fired = True
-                    self._live -= 1
-                    function()
-        finally:
-            self._arm()
-            self.settle()
+        while self._heap and self._heap[0][0] <= now:
+            timer = heappop(self._heap)[2]
+            function = timer._function
+            if function is not None:
+                timer._function = None
+                timer.fired = True
+                self._live -= 1
+                function()  # makes something runnable, and raises nothing
+        if self._live == 0:
+            self._heap.clear()
+        self._arm()

@@ -1,0 +1,1 @@
+"""Tests of echoactor; they run under pytest and under trial."""

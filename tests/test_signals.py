@@ -1,0 +1,358 @@
+"""Links, monitors and exit signals, as in Erlang's reference manual."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from echoactor import Actor, Address, CalleeExited, CoroutineActor, Crash, Down, Exit
+from echoactor.actor import ActorContext
+
+from .support import ActorTestCase, Adder, Recorder
+
+
+class Linked(Recorder):
+    """Links itself to others as it starts; records what it receives, and exits on demand."""
+
+    def __init__(self, received: list[Any], *others: Address, traps: bool = False) -> None:
+        super().__init__(received, traps)
+        for other in others:
+            self.link(other)
+
+    def receive(self, message: Any) -> None:
+        match message:
+            case ("exit", reason):
+                self.exit(reason)
+            case ("do", action):
+                action(self)
+            case _:
+                super().receive(message)
+
+
+class Trapping(Linked):
+    """The same, trapping exits."""
+
+    def __init__(self, received: list[Any], *others: Address) -> None:
+        super().__init__(received, *others, traps=True)
+
+
+class SignalTestCase(ActorTestCase):
+    def alive(self, *addresses: Address) -> list[bool]:
+        return [self.system.is_alive(address) for address in addresses]
+
+    def do(self, address: Address, action: Any) -> None:
+        """Let an actor do something."""
+        address.send(("do", action))
+        self.settle()
+
+    def end(self, address: Address, reason: object) -> None:
+        """Let an actor end by itself."""
+        address.send(("exit", reason))
+        self.settle()
+        self.flushLoggedErrors()
+
+
+class LinkTests(SignalTestCase):
+    def test_abnormal_end(self) -> None:
+        """A linked actor dies of its peer's abnormal end, with the same reason, and so on along the links."""
+        one = self.spawn(Linked, [])
+        two = self.spawn(Linked, [], one)
+        three = self.spawn(Linked, [], two)
+        pending = three.call("?")
+        self.settle()
+        self.end(one, "boom")
+        self.assertEqual(self.alive(one, two, three), [False] * 3)
+        self.assertEqual(self.failureResultOf(pending, CalleeExited).value.reason, "boom")
+
+    def test_normal_end(self) -> None:
+        """A normal end is ignored by a linked actor, and a message to one that traps."""
+        got: list[Any] = []
+        one = self.spawn(Linked, [])
+        plain, trapping = self.spawn(Linked, [], one), self.spawn(Trapping, got, one)
+        self.end(one, "normal")
+        self.assertEqual(self.alive(plain, trapping), [True, True])
+        self.assertEqual(got, [Exit(one, "normal")])
+
+    def test_trapping(self) -> None:
+        """A crash reaches a trapping actor as a message, at the mailbox's end."""
+        got: list[Any] = []
+        one = self.spawn(Linked, [])
+        two = self.spawn(Trapping, got, one)
+        one.send(("do", lambda me: (two.send("before"), 1 / 0)))
+        self.settle()
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(got[0], "before")
+        self.assertEqual((got[1].sender, got[1].reason.type), (one, "builtins.ZeroDivisionError"))
+        self.assertIsInstance(got[1].reason, Crash)
+
+    def test_killed(self) -> None:
+        """Kill cannot be trapped, and the links of the killed see the reason killed."""
+        got: list[Any] = []
+        one = self.spawn(Trapping, [])
+        self.spawn(Trapping, got, one)
+        one.exit("kill")
+        self.settle()
+        self.assertEqual((self.alive(one), got), ([False], [Exit(one, "killed")]))
+
+    def test_exits_with_kill(self) -> None:
+        """A peer that itself ends with the reason kill can be trapped, and the reason stays kill."""
+        got: list[Any] = []
+        one = self.spawn(Linked, [])
+        self.spawn(Trapping, got, one)
+        self.end(one, "kill")
+        self.assertEqual(got, [Exit(one, "kill")])
+
+    def test_dead_address(self) -> None:
+        """A link to a dead address sends noproc at once."""
+        got: list[Any] = []
+        one = self.spawn(Linked, [])
+        self.end(one, "normal")
+        self.spawn(Trapping, got, one)
+        self.assertEqual(got, [Exit(one, "noproc")])
+        self.assertEqual(self.alive(self.spawn(Linked, [], one)), [False])
+
+    def test_twice_and_unlink_once(self) -> None:
+        """Two links and one unlink are no link, from either end."""
+        one = self.spawn(Linked, [])
+        two = self.spawn(Linked, [], one, one)
+        self.do(one, lambda me: me.unlink(two))
+        self.end(one, "boom")
+        self.assertEqual(self.alive(two), [True])
+
+    def test_unlink_nothing(self) -> None:
+        """Unlinking what is not linked, or oneself, does nothing."""
+        one, two = self.spawn(Linked, []), self.spawn(Linked, [])
+        self.do(one, lambda me: (me.unlink(two), me.link(me.address), me.unlink(me.address)))
+        self.assertEqual(self.alive(one, two), [True, True])
+
+    def test_spawn_linked(self) -> None:
+        """A child spawned with a link takes its parent along."""
+        parent = self.spawn(Linked, [])
+        children: list[Address] = []
+        self.do(parent, lambda me: children.append(me.spawn(Adder, link=True)))
+        children[0].send(ZeroDivisionError())
+        self.settle()
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual(self.alive(parent), [False])
+
+    def test_long_chain(self) -> None:
+        """A chain of 10,000 links ends without recursion."""
+        last = self.spawn(Linked, [])
+        for _ in range(10_000):
+            last = self.system.spawn(Linked, [], last)
+        self.clock.advance(0)
+        self.assertEqual(self.system.count_actors(), 10_001)
+        last.send(("exit", "boom"))
+        self.clock.advance(0)
+        self.flushLoggedErrors()
+        self.assertEqual(self.system.count_actors(), 0)
+
+
+class ExitTests(SignalTestCase):
+    def test_normal_from_another(self) -> None:
+        """The signal normal from somebody else does nothing to an actor that does not trap."""
+        one = self.spawn(Linked, [])
+        one.exit("normal")
+        self.settle()
+        self.do(self.spawn(Linked, []), lambda me: one.exit("normal"))
+        self.assertEqual(self.alive(one), [True])
+
+    def test_normal_to_oneself(self) -> None:
+        """The signal normal to oneself ends an actor, unless it traps."""
+        got: list[Any] = []
+        plain, trapping = self.spawn(Linked, []), self.spawn(Trapping, got)
+        for one in (plain, trapping):
+            self.do(one, lambda me: me.address.exit("normal"))
+        self.assertEqual(self.alive(plain, trapping), [False, True])
+        self.assertEqual(got, [Exit(trapping, "normal")])
+
+    def test_sender(self) -> None:
+        """A trapped signal names its sender: the current actor, or None from outside."""
+        got: list[Any] = []
+        one = self.spawn(Trapping, got)
+        other = self.spawn(Linked, [])
+        self.do(other, lambda me: one.exit("a"))
+        one.exit("b")
+        self.settle()
+        self.assertEqual(got, [Exit(other, "a"), Exit(None, "b")])
+
+    def test_first_reason_counts(self) -> None:
+        """Of two exit signals, the first one's reason counts."""
+        one = self.spawn(Linked, [])
+        pending = one.call("?")
+        self.settle()
+        one.exit("first")
+        one.exit("second")
+        one.exit("kill")
+        self.settle()
+        self.assertEqual(self.failureResultOf(pending).value.reason, "first")
+
+    def test_ahead_of_unread_messages(self) -> None:
+        """An exit acts before what was not read yet: the messages around it are not seen."""
+        got: list[Any] = []
+        one = self.spawn(Linked, got)
+        one.send(1)
+        one.exit("shutdown")
+        one.send(2)
+        self.settle()
+        self.assertEqual((got, self.alive(one)), ([], [False]))
+
+    def test_after_the_current_step(self) -> None:
+        """An exit of an actor with 100,000 unread messages acts after its current step."""
+        got: list[Any] = []
+        one = self.system.spawn(Linked, got)
+        one.send(1)
+        one.send(("do", lambda me: me.address.exit("shutdown")))
+        for number in range(100_000):
+            one.send(number)
+        self.settle()
+        self.assertEqual((got, self.alive(one)), ([1], [False]))
+
+    def test_in_the_constructor(self) -> None:
+        """An exit signal that comes while the constructor runs acts before the first message."""
+        got: list[Any] = []
+
+        class Doomed(Recorder):
+            def __init__(self) -> None:
+                super().__init__(got)
+                self.address.exit("shutdown")
+
+        self.system.spawn(Doomed).send(1)
+        self.settle()
+        self.assertEqual((got, self.system.count_actors()), ([], 0))
+
+    def test_before_the_first_turn(self) -> None:
+        """An actor that is ended before its first turn never runs."""
+        ran: list[int] = []
+
+        async def late(me: CoroutineActor) -> None:
+            ran.append(1)
+
+        for style in (late, Recorder):
+            self.system.spawn(style).exit("shutdown")
+        self.settle()
+        self.assertEqual((ran, self.system.count_actors()), ([], 0))
+
+    def test_trapping_too_late(self) -> None:
+        """Trapping exits after a signal has arrived does not undo it."""
+        one = self.spawn(Linked, [])
+
+        def act(me: Any) -> None:
+            me.address.exit("boom")
+            me.trap_exits = True
+
+        self.do(one, act)
+        self.assertEqual(self.alive(one), [False])
+
+    def test_dead_address(self) -> None:
+        """A signal to a dead address does nothing."""
+        one = self.spawn(Linked, [])
+        self.end(one, "normal")
+        one.exit("kill")
+        self.settle()
+        self.assertEqual(self.alive(one), [False])
+
+    def test_abnormal_exit_is_logged(self) -> None:
+        """An actor that exits by itself with an unusual reason is reported once; one that a signal ends, not."""
+        crashed: list[Any] = []
+        from echoactor.events import ActorCrashed
+
+        self.system.events.subscribe(ActorCrashed, crashed.append)
+        one, two = self.spawn(Linked, []), self.spawn(Linked, [])
+        one.send(("exit", "boom"))
+        two.exit("boom")
+        self.settle()
+        self.assertEqual([(event.address, event.reason, event.failure) for event in crashed], [(one, "boom", None)])
+
+
+class MonitorTests(SignalTestCase):
+    def test_each_monitor_counts(self) -> None:
+        """Three monitors bring three Downs, each with its own reference."""
+        got: list[Any] = []
+        monitors: list[Any] = []
+        one, watcher = self.spawn(Linked, []), self.spawn(Linked, got)
+        self.do(watcher, lambda me: monitors.extend(me.monitor(one) for _ in range(3)))
+        self.end(one, "normal")
+        self.assertEqual(got, [Down(monitor, one, "normal") for monitor in monitors])
+        self.assertEqual(len(set(monitors)), 3)
+
+    def test_dead_target(self) -> None:
+        """Monitoring a dead address brings Down with noproc at once."""
+        got: list[Any] = []
+        one, watcher = self.spawn(Linked, []), self.spawn(Linked, got)
+        self.end(one, "normal")
+        self.do(watcher, lambda me: me.monitor(one))
+        self.assertEqual([(down.address, down.reason) for down in got], [(one, "noproc")])
+
+    def test_demonitor(self) -> None:
+        """After demonitor, once or twice, nothing comes; a Down that waits already stays."""
+        got: list[Any] = []
+        one, two, watcher = self.spawn(Linked, []), self.spawn(Linked, []), self.spawn(Linked, got)
+        monitors: list[Any] = []
+        self.do(watcher, lambda me: monitors.extend([me.monitor(one), me.monitor(two)]))
+        self.do(watcher, lambda me: (me.demonitor(monitors[0]), me.demonitor(monitors[0])))
+        self.end(one, "normal")
+        self.end(two, "normal")
+        self.do(watcher, lambda me: me.demonitor(monitors[1]))
+        self.assertEqual([down.address for down in got], [two])
+
+    def test_each_other(self) -> None:
+        """Two that watch each other may die together."""
+        one, two = self.spawn(Linked, []), self.spawn(Linked, [])
+        self.do(one, lambda me: me.monitor(two))
+        self.do(two, lambda me: me.monitor(one))
+        one.exit("kill")
+        two.exit("kill")
+        self.settle()
+        self.assertEqual((self.alive(one, two), self.system.dead_letters), ([False, False], 0))
+
+    def test_watcher_dies(self) -> None:
+        """The monitors of an actor end with it."""
+        one, watcher = self.spawn(Linked, []), self.spawn(Linked, [])
+        self.do(watcher, lambda me: me.monitor(one))
+        self.end(watcher, "normal")
+        cell = self.system.find(one)
+        assert cell is not None and cell.ties is not None
+        self.assertEqual(cell.ties.watchers, {})
+
+    def test_messages_before_down(self) -> None:
+        """What an actor sent before its end arrives before its Down."""
+        got: list[Any] = []
+        watcher, one = self.spawn(Linked, got), self.spawn(Linked, [])
+        self.do(watcher, lambda me: me.monitor(one))
+        one.send(("do", lambda me: (watcher.send("last words"), me.exit("normal"))))
+        self.settle()
+        self.assertEqual([type(message).__name__ for message in got], ["str", "Down"])
+
+    def test_dead_before_anybody_hears(self) -> None:
+        """When Down arrives, the address is dead already."""
+        alive: list[bool] = []
+
+        class Looks(Actor):
+            def __init__(self, target: Address) -> None:
+                self.monitor(target)
+
+            def receive(self, message: Down) -> None:
+                alive.append(self.system.is_alive(message.address))
+
+        one = self.spawn(Linked, [])
+        self.spawn(Looks, one)
+        self.end(one, "boom")
+        self.assertEqual(alive, [False])
+
+    def test_common_to_both_styles(self) -> None:
+        """Links, monitors and trapping are there in coroutine style too."""
+        got: list[Any] = []
+        one = self.spawn(Linked, [])
+
+        async def watches(me: CoroutineActor) -> None:
+            me.trap_exits = True
+            me.link(one)
+            me.monitor(one)
+            got.append(me.trap_exits)
+            got.append(type(await me.receive()))
+            got.append(type(await me.receive()))
+
+        self.spawn(watches)
+        self.end(one, "boom")
+        self.assertEqual(got, [True, Exit, Down])
+        self.assertTrue(issubclass(CoroutineActor, ActorContext))
