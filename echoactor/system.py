@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, Protocol, TypeGuard
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import BaseProtocol
 from twisted.logger import Logger
@@ -285,9 +285,8 @@ class ActorSystem(MultiService):
         self._stopped.append(stopped)
         if not self.is_stopping:
             self.is_stopping = True
-            services_stopped = maybeDeferred(super().stopService)
-            services_stopped.addErrback(lambda failure: _log.failure("a service failed to stop", failure))
-            services_stopped.addCallback(lambda _: self._end_actors())
+            # Never fails: a service that fails to stop is logged by Twisted.
+            super().stopService().addCallback(lambda _: self._end_actors())
         return stopped
 
     def abort(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
+from twisted.internet import error, tcp
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoactor import Actor, ActorSystem, Address, Call
+from echoactor import Actor, ActorFactory, ActorProtocol, ActorSystem, Address, Call
 
 
 class StepClock(Clock):
@@ -98,3 +102,81 @@ async def adder(me: Any, total: int = 0) -> None:
                 reply(total)
             case BaseException() as error:
                 raise error
+
+
+class SocketClock(StepClock):
+    """A Clock that also keeps track of who wants to read and write, and lets them when told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+        self.writers: set[Any] = set()
+        self.addReader, self.removeReader = self.readers.add, self.readers.discard
+        self.addWriter, self.removeWriter = self.writers.add, self.writers.discard
+
+    def poll(self) -> None:
+        """Let those who want to read and write do so once, as a reactor's poll does."""
+        for wanting, action in ((self.readers, "doRead"), (self.writers, "doWrite")):
+            for one in list(wanting):
+                if one in wanting:
+                    why = getattr(one, action)()
+                    if why is not None:
+                        self.disconnect(one, why, action == "doRead")
+
+    def disconnect(self, transport: Any, why: Any, reading: bool) -> None:
+        """What a reactor does when a read or write ends the connection."""
+        self.removeReader(transport)
+        if reading and isinstance(why, error.ConnectionDone):
+            transport.readConnectionLost(Failure(why))
+        else:
+            self.removeWriter(transport)
+            transport.connectionLost(Failure(why))
+
+
+class ConnectionTestCase(ActorTestCase):
+    """A test with real sockets and real Twisted transports, polled by the test itself."""
+
+    def setUp(self) -> None:
+        self.clock = self.reactor = SocketClock()
+        self.system = ActorSystem(self.clock, "test")
+
+    def connect(self, protocol: type[ActorProtocol], transport_class: Any = tcp.Server) -> socket.socket:
+        """Connect; returns the client's socket, and leaves the protocol in ``self.server``."""
+        factory = ActorFactory(self.system)
+        factory.protocol = protocol
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            accepted, peer = listener.accept()
+        self.addCleanup(client.close)
+        self.addCleanup(accepted.close)
+        for end, option in ((client, socket.SO_RCVBUF), (accepted, socket.SO_SNDBUF)):
+            end.setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
+        client.settimeout(5)
+        built = factory.buildProtocol(IPv4Address("TCP", *peer))
+        assert built is not None
+        self.server = built
+        self.wire = transport_class(accepted, built, peer, None, 1, self.reactor)
+        built.makeConnection(self.wire)
+        self.wire.startReading()
+        return client
+
+    def poll(self, times: int = 3) -> None:
+        """Let the server's side do what it can."""
+        for _ in range(times):
+            self.reactor.poll()
+            self.settle()
+
+    def read_all(self, client: socket.socket, polls: int = 10_000) -> bytes:
+        """Read until the server closes."""
+        got = bytearray()
+        client.setblocking(False)
+        for _ in range(polls):
+            self.poll(1)
+            try:
+                data = client.recv(1 << 20)
+            except BlockingIOError:
+                continue
+            if not data:
+                return bytes(got)
+            got += data
+        self.fail(f"the server did not close; got {len(got)} bytes")

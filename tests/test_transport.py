@@ -1,0 +1,227 @@
+"""Writing at once means the same as writing later, only sooner."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IPushProducer, ITCPTransport, ITLSTransport
+from zope.interface import implementer
+
+from echoactor import ActorProtocol
+
+from .support import ConnectionTestCase
+
+BIG = bytes(range(256)) * 4096  # 1 MiB: more than the sockets hold
+
+
+class Silent(ActorProtocol):
+    """Receives and does nothing; the test writes."""
+
+    def receive(self, message: Any) -> None: ...
+
+
+class Subclassed(tcp.Server):
+    """A transport that may do something to what is written."""
+
+
+@implementer(IPushProducer)
+class Producer:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.told.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.told.append("resume")
+
+    def stopProducing(self) -> None:
+        self.told.append("stop")
+
+
+class WriteTests(ConnectionTestCase):
+    def test_at_once(self) -> None:
+        """With nothing buffered, bytes are at the peer before the reactor turns."""
+        client = self.connect(Silent)
+        self.server.transport.write(b"hello")
+        self.server.transport.writeSequence([b" ", b"world"])
+        self.assertEqual(client.recv(100), b"hello world")
+        self.assertEqual(self.reactor.writers, set())
+
+    def test_order_when_the_socket_is_full(self) -> None:
+        """What the socket does not take goes out later, in order, with all written after it."""
+        client = self.connect(Silent)
+        for piece in (b"first", BIG, b"second", BIG, b"third"):
+            self.server.transport.write(piece)
+        self.server.transport.loseConnection()
+        self.assertEqual(self.read_all(client), b"first" + BIG + b"second" + BIG + b"third")
+
+    def test_at_once_again_after_draining(self) -> None:
+        """After all that was buffered is sent, bytes go out at once again."""
+        client = self.connect(Silent)
+        self.server.transport.write(BIG)
+        client.setblocking(False)
+        got = 0
+        while got < len(BIG):
+            self.poll(1)
+            try:
+                got += len(client.recv(1 << 20))
+            except BlockingIOError:
+                pass
+        self.poll()
+        self.assertEqual(self.reactor.writers, set())
+        self.server.transport.write(b"at once")
+        self.assertEqual(client.recv(100), b"at once")
+
+    def test_reading_stops_meanwhile(self) -> None:
+        """While the peer does not take what was written, nothing is read from it."""
+        client = self.connect(Silent)
+        self.assertIn(self.wire, self.reactor.readers)
+        self.server.transport.write(BIG)
+        self.assertNotIn(self.wire, self.reactor.readers)
+        client.setblocking(False)
+        while self.wire not in self.reactor.readers:
+            self.poll(1)
+            try:
+                client.recv(1 << 20)
+            except BlockingIOError:
+                pass
+        self.assertEqual(self.reactor.writers, set())
+
+    def test_never_past_a_subclass(self) -> None:
+        """A transport that is not exactly Twisted's own gets every write itself, later."""
+        client = self.connect(Silent, Subclassed)
+        written: list[bytes] = []
+        self.patch(Subclassed, "write", lambda _, data: written.append(data))
+        self.server.transport.write(b"hello")
+        self.assertEqual(written, [b"hello"])
+        client.setblocking(False)
+        with self.assertRaises(BlockingIOError):
+            client.recv(1)
+
+    def test_never_past_tls(self) -> None:
+        """After startTLS has set TLS, no clear text goes to the socket."""
+        client = self.connect(Silent)
+        written: list[bytes] = []
+        self.patch(tcp.Server, "write", lambda _, data: written.append(data))
+        self.server.transport.write(b"clear")
+        self.wire.TLS = True
+        self.server.transport.write(b"secret")
+        self.assertEqual(written, [b"secret"])
+        self.assertEqual(client.recv(100), b"clear")
+
+    def test_only_bytes(self) -> None:
+        """Text and bytearrays are refused, as on any Twisted transport."""
+        self.connect(Silent)
+        for wrong in ("text", bytearray(b"x"), 5):
+            with self.assertRaises(TypeError):
+                self.server.transport.write(wrong)
+
+    def test_after_the_connection(self) -> None:
+        """Writing after the connection is gone does nothing, however it went."""
+        for end in ("loseConnection", "abortConnection"):
+            self.connect(Silent)
+            transport = self.server.transport
+            getattr(transport, end)()
+            self.poll()
+            self.assertTrue(transport.is_closed)
+            transport.write(b"late")
+            transport.writeSequence([b"late"])
+            transport.loseConnection()
+        self.settle()
+
+    def test_peer_is_gone(self) -> None:
+        """Writing to a peer that has reset the connection raises nothing; the loss is reported in its way."""
+        client = self.connect(Silent)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        for _ in range(3):
+            self.server.transport.write(b"hello?")
+        self.poll()
+        self.assertTrue(self.server.transport.is_closed)
+        self.assertEqual(self.system.count_actors(), 0)
+
+    def test_nothing_after_abort(self) -> None:
+        """What is written after an abort does not reach the peer."""
+        client = self.connect(Silent)
+        self.server.transport.abortConnection()
+        self.server.transport.write(b"late")
+        self.poll()
+        with self.assertRaises(ConnectionResetError):
+            client.recv(100)
+
+    def test_half_close(self) -> None:
+        """loseWriteConnection sends what was written, then the end, also when the socket is full; reading goes on."""
+        for data in (b"bye", BIG):
+            client = self.connect(Silent)
+            self.server.transport.write(data)
+            self.server.transport.loseWriteConnection()
+            self.assertEqual(self.read_all(client), data)
+            self.assertFalse(self.server.transport.is_closed)
+            self.assertIn(self.wire, self.reactor.readers)
+
+
+class ReadingTests(ConnectionTestCase):
+    def test_pause_and_resume(self) -> None:
+        """The user's pause holds until the user's resume, whatever else stops and goes on."""
+        client = self.connect(Silent)
+        self.server.transport.pauseProducing()
+        self.server.transport.write(BIG)
+        client.setblocking(False)
+        for _ in range(200):
+            self.poll(1)
+            try:
+                client.recv(1 << 20)
+            except BlockingIOError:
+                pass
+        self.assertEqual((self.reactor.writers, self.reactor.readers), (set(), set()))
+        self.server.transport.resumeProducing()
+        self.assertIn(self.wire, self.reactor.readers)
+
+
+class ProducerTests(ConnectionTestCase):
+    def test_users_producer(self) -> None:
+        """A user may register a producer at any time, even while our own waits for the buffer to drain."""
+        for before in (b"", BIG):
+            client = self.connect(Silent)
+            transport, producer = self.server.transport, Producer()
+            transport.write(before)
+            transport.registerProducer(producer, True)
+            transport.write(BIG)
+            self.assertIn("pause", producer.told)
+            transport.unregisterProducer()
+            transport.write(b"after")
+            transport.loseConnection()
+            self.assertEqual(self.read_all(client), before + BIG + b"after")
+
+    def test_second_producer(self) -> None:
+        """A second producer is refused, as on any Twisted transport."""
+        self.connect(Silent)
+        self.server.transport.registerProducer(Producer(), True)
+        with self.assertRaises(RuntimeError):
+            self.server.transport.registerProducer(Producer(), True)
+
+    def test_unregister_nothing(self) -> None:
+        """Unregistering without having registered does nothing."""
+        client = self.connect(Silent)
+        self.server.transport.unregisterProducer()
+        self.server.transport.write(b"at once")
+        self.assertEqual(client.recv(100), b"at once")
+
+
+class FaceTests(ConnectionTestCase):
+    def test_is_the_transport(self) -> None:
+        """It has the interfaces and the attributes of the Twisted transport behind it."""
+        self.connect(Silent)
+        transport = self.server.transport
+        self.assertTrue(ITCPTransport.providedBy(transport))
+        self.assertTrue(ITLSTransport.providedBy(transport))
+        self.assertIs(transport.getHandle(), self.wire.getHandle())
+        self.assertTrue(transport.getTcpNoDelay())
+        self.assertIn("ConnectionTransport", repr(transport))
+        with self.assertRaises(AttributeError):
+            transport.nonsense  # noqa: B018  # it raises
