@@ -104,7 +104,12 @@ class ConnectionTransport:
                 return
             data = data[sent:]
         self._transport.write(data)
-        if send is not None:
+        if send is None:
+            return
+        if self._transport.TLS:
+            self._leave_fast_path()
+            self._register(streaming=True)
+        else:
             self._send = None
             self.stop_reading(Stop.PEER_IS_SLOW)
             self._register(streaming=False)

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import socket
+import tempfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from twisted.internet import error, tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -32,6 +40,12 @@ class ActorTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = StepClock()
         self.system = ActorSystem(self.clock, "test")
+
+    def temporary_directory(self) -> Path:
+        """A directory that goes with the test."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        return Path(directory.name)
 
     def settle(self) -> None:
         """Run turns until nothing is due; fails when that never happens."""
@@ -156,6 +170,7 @@ class ConnectionTestCase(ActorTestCase):
         assert built is not None
         self.server = built
         self.wire = transport_class(accepted, built, peer, None, 1, self.reactor)
+        self.wire.repstr = "<a connection under test>"  # which tcp.Server has from its port
         built.makeConnection(self.wire)
         self.wire.startReading()
         return client
@@ -180,3 +195,28 @@ class ConnectionTestCase(ActorTestCase):
                 return bytes(got)
             got += data
         self.fail(f"the server did not close; got {len(got)} bytes")
+
+
+def make_certificate(directory: Path) -> Path:
+    """Write a self-signed certificate for localhost and its key to a PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = directory / "localhost.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    return file

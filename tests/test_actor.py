@@ -315,7 +315,9 @@ class _NotADeferred:
 class ReceiveTests(ActorTestCase):
     """``await me.receive()``: selective, and with a time limit."""
 
-    def receiver(self, *wanted: Any, timeout: float | None = None, rest: bool = True) -> tuple[Any, list[Any]]:
+    def receiver(
+        self, *wanted: Any, timeout: float | None = None, rest: bool = True
+    ) -> tuple[Any, list[Any]]:
         """An actor that receives once as asked, then everything; and the list of what it got."""
         got: list[Any] = []
 

@@ -15,7 +15,9 @@ class CallTests(ActorTestCase):
     def test_fires_from_the_run_queue(self) -> None:
         """The reply fires the Deferred while no actor is current, not inside the callee."""
         current: list[object] = []
-        self.spawn(Adder, 7).call("total").addCallback(lambda reply: current.append((reply, self.system.current)))
+        self.spawn(Adder, 7).call("total").addCallback(
+            lambda reply: current.append((reply, self.system.current))
+        )
         self.settle()
         self.assertEqual(current, [(7, None)])
 

@@ -13,7 +13,7 @@ class CrashTests(SynchronousTestCase):
     def test_made_of_strings(self) -> None:
         """A crash reason says what happened in strings alone, so that it pins no frames."""
         try:
-            {}["missing"]  # noqa: B018  # it raises
+            {}["missing"]  # it raises
         except KeyError:
             crash = Crash.of(Failure())
         self.assertEqual((crash.type, crash.text), ("builtins.KeyError", "'missing'"))

@@ -261,7 +261,9 @@ class ExitTests(SignalTestCase):
         one.send(("exit", "boom"))
         two.exit("boom")
         self.settle()
-        self.assertEqual([(event.address, event.reason, event.failure) for event in crashed], [(one, "boom", None)])
+        self.assertEqual(
+            [(event.address, event.reason, event.failure) for event in crashed], [(one, "boom", None)]
+        )
 
 
 class MonitorTests(SignalTestCase):

@@ -103,17 +103,6 @@ class WriteTests(ConnectionTestCase):
         with self.assertRaises(BlockingIOError):
             client.recv(1)
 
-    def test_never_past_tls(self) -> None:
-        """After startTLS has set TLS, no clear text goes to the socket."""
-        client = self.connect(Silent)
-        written: list[bytes] = []
-        self.patch(tcp.Server, "write", lambda _, data: written.append(data))
-        self.server.transport.write(b"clear")
-        self.wire.TLS = True
-        self.server.transport.write(b"secret")
-        self.assertEqual(written, [b"secret"])
-        self.assertEqual(client.recv(100), b"clear")
-
     def test_only_bytes(self) -> None:
         """Text and bytearrays are refused, as on any Twisted transport."""
         self.connect(Silent)
