@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -26,37 +28,31 @@ BACKLOG = 1024
 50 makes clients that arrive together wait a second for their retry."""
 
 
-def _port(text: str) -> int:
-    """
-    Read a port number.
-
-    :raises ValueError: it is none; the text says what one is.
-    """
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise ValueError(f"{text!r} is not a port number from 0 to 65535 (0 takes any free port)")
-    return int(text)
-
-
 class Options(UsageOptions):
     """Options of the command; ``twistd echoactor --help`` prints them."""
 
-    synopsis = "Usage: twistd [options] echoactor [-p PORT] [-e ENDPOINT]..."
+    synopsis = "[-p PORT] [-e ENDPOINT]..."
     longdesc = (
         "An echo server (RFC 862): each connection is an actor that sends back the bytes it receives. "
         "SIGTERM or SIGINT stops it, a second one at once."
     )
-    optParameters = [
-        ["port", "p", None, f"TCP port to listen on [default: {DEFAULT_PORT}, if no --endpoint]", _port],
-    ]
 
     def __init__(self) -> None:
         super().__init__()
+        self["port"] = None
         self["endpoints"] = []
 
+    def opt_port(self, text: str) -> None:
+        """TCP port to listen on, 0 for any free one  [default: 8080, unless an --endpoint is given]"""
+        if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+            raise UsageError(f"--port: {text!r} is not a number from 0 to 65535")
+        self["port"] = int(text)
+
     def opt_endpoint(self, description: str) -> None:
-        """Listen on this Twisted server endpoint, such as tcp6:8080 or unix:/run/echo; may be repeated"""
+        """Twisted server endpoint to listen on, such as tcp6:8080 or unix:/run/echo; may be repeated"""
         self["endpoints"].append(description)
 
+    opt_p = opt_port
     opt_e = opt_endpoint
 
     def opt_version(self) -> None:
@@ -83,39 +79,23 @@ class Options(UsageOptions):
 
 
 class _Command(MultiService):
-    """
-    What only a command may do: end the process with a line when it cannot
-    start, and handle signals.
+    """What only a command may do: end the process with one line when it cannot start, and handle signals."""
 
-    :param daemonizes: twistd forks, and its first process waits for an
-        ordinary exception or success: SystemExit would leave it waiting, and the pidfile behind.
-    """
-
-    def __init__(self, system: ActorSystem, daemonizes: bool) -> None:
+    def __init__(self, system: ActorSystem) -> None:
         super().__init__()
         self._system = system
-        self._daemonizes = daemonizes
         system.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
-        try:
+        with _told_in_one_line():
             super().privilegedStartService()
-        except ListenError as error:
-            self._fail(error)
 
     def startService(self) -> None:
-        try:
+        with _told_in_one_line():
             super().startService()
-        except ListenError as error:
-            self._fail(error)
         reactor: Any = self._system.reactor
         # After the reactor has installed its own, which end the process with the signal's status.
         reactor.callWhenRunning(self._handle_signals)
-
-    def _fail(self, error: ListenError) -> None:
-        if self._daemonizes:
-            raise error
-        raise SystemExit(f"echoactor: {error}")
 
     def _handle_signals(self) -> None:
         reactor: Any = self._system.reactor
@@ -131,6 +111,30 @@ class _Command(MultiService):
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: reactor.callFromThread(stop))
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """
+    Let a ListenError end the process with its text alone.
+
+    It stays an ordinary exception on its way out, and is not SystemExit: for
+    an exception, twistd removes its pidfile and tells the process that waits
+    while it daemonizes.
+    """
+    try:
+        yield
+    except ListenError:
+        traceback_hook = sys.excepthook
+
+        def hook(kind: Any, error: BaseException, traceback: Any) -> None:
+            if isinstance(error, ListenError):
+                print(f"echoactor: {error}", file=sys.stderr)
+            else:
+                traceback_hook(kind, error, traceback)
+
+        sys.excepthook = hook
+        raise
 
 
 def makeService(options: Options) -> IService:
@@ -152,8 +156,7 @@ def makeService(options: Options) -> IService:
         try:
             endpoint = serverFromString(reactor, description)
         except Exception as error:  # each endpoint parser raises what it likes
-            line = f"echoactor: --endpoint {description!r} is not a server endpoint: {error}"
+            line = f"echoactor: --endpoint: {description!r} is not a server endpoint like tcp:8080: {error}"
             raise SystemExit(line) from None
         Listener(endpoint, factory, description).setServiceParent(system)
-    twistd_options: Any = options.parent or {}  # those of twist have no such option
-    return _Command(system, daemonizes=not twistd_options.get("nodaemon", True))
+    return _Command(system)

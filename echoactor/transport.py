@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IPullProducer, IPushProducer
+from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
 from zope.interface import implementer, providedBy
 
 __all__ = ["ConnectionTransport", "Stop"]
@@ -45,10 +45,13 @@ class _Backpressure:
         self._connection = connection
 
     def pauseProducing(self) -> None:
-        self._connection.stop_reading(Stop.PEER_IS_SLOW)
+        # TLS also pauses what is written before its handshake is over; to stop
+        # reading then would be to wait for ever.
+        if not self._connection.in_handshake():
+            self._connection.stop_reading(Stop.PEER_IS_SLOW)
 
     def resumeProducing(self) -> None:
-        self._connection._drained()
+        self._connection.drained()
 
     def stopProducing(self) -> None:
         """The connection is gone, which the protocol is about to hear itself."""
@@ -192,7 +195,14 @@ class ConnectionTransport:
         # Only now: a pull producer is asked at once, before anything has been sent.
         self._producing = True
 
-    def _drained(self) -> None:
+    def in_handshake(self) -> bool:
+        """Whether TLS has to read before it can write."""
+        if not ISSLTransport.providedBy(self._transport):
+            return False
+        tls = self.getHandle()
+        return tls.get_peer_finished() is None or tls.get_finished() is None
+
+    def drained(self) -> None:
         """All that was buffered is sent."""
         if self._producing:
             if self._at_once:

@@ -359,7 +359,7 @@ class AwaitingTests(WireTestCase):
         self.assertTrue(self.wire.disconnecting)
 
     def test_ended_while_it_awaits(self) -> None:
-        """A connection that is lost while receive awaits ends when that is done; one that is killed, at once."""
+        """A connection lost while receive awaits ends when that is done; a killed one, at once."""
         server = self.connect(Patient)
         server.dataReceived(b"one")
         server.connectionLost(Failure(ConnectionDone()))

@@ -252,7 +252,7 @@ class ExitTests(SignalTestCase):
         self.assertEqual(self.alive(one), [False])
 
     def test_abnormal_exit_is_logged(self) -> None:
-        """An actor that exits by itself with an unusual reason is reported once; one that a signal ends, not."""
+        """An actor that exits by itself with an unusual reason is reported; one that a signal ends, not."""
         crashed: list[Any] = []
         from echoactor.events import ActorCrashed
 

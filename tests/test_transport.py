@@ -144,7 +144,7 @@ class WriteTests(ConnectionTestCase):
             client.recv(100)
 
     def test_half_close(self) -> None:
-        """loseWriteConnection sends what was written, then the end, also when the socket is full; reading goes on."""
+        """loseWriteConnection sends what was written, then the end, also from a full socket."""
         for data in (b"bye", BIG):
             client = self.connect(Silent)
             self.server.transport.write(data)

@@ -1,0 +1,262 @@
+"""The echo on the real reactor, with real sockets and real TLS."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    UNIXClientEndpoint,
+    UNIXServerEndpoint,
+    wrapClientTLS,
+    wrapServerTLS,
+)
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from echoactor import ActorFactory, ActorProtocol, ActorSystem, EchoFactory, Listener
+
+from .support import make_certificate
+
+reactor: Any = global_reactor
+
+
+class Client(Protocol):
+    """Collects what it gets; ``closed`` fires with all of it when the connection is gone."""
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.closed: Deferred[bytes] = Deferred()
+        self.waiting: list[tuple[int, Deferred[bytes]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got += data
+        for entry in [entry for entry in self.waiting if len(self.got) >= entry[0]]:
+            self.waiting.remove(entry)
+            entry[1].callback(bytes(self.got))
+
+    def read(self, size: int) -> Deferred[bytes]:
+        """Fires when so many bytes have come in all."""
+        done: Deferred[bytes] = Deferred()
+        self.waiting.append((size, done))
+        self.dataReceived(b"")
+        return done
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.closed.callback(bytes(self.got))
+
+
+class RealTestCase(TestCase):
+    """A test with a system on the real reactor."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.system = ActorSystem(reactor, "test")
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+
+    async def serve(self, endpoint: Any, factory: Any = None) -> Any:
+        """Listen until the test is over; returns the address of the port."""
+        port = await endpoint.listen(factory or EchoFactory(self.system))
+        self.addCleanup(self.system.stopService)
+        self.addCleanup(port.stopListening)
+        return port.getHost()
+
+    async def serve_tcp(self, factory: Any = None) -> Any:
+        """Listen on TCP; returns a client endpoint."""
+        host = await self.serve(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), factory)
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
+
+    async def connect(self, endpoint: Any) -> Client:
+        client: Client = await endpoint.connect(Factory.forProtocol(Client))
+        return client
+
+
+class EchoTests(RealTestCase):
+    async def test_tcp(self) -> None:
+        """Bytes come back over TCP, in pieces and in bulk, on many connections at once."""
+        endpoint = await self.serve_tcp()
+        clients = [await self.connect(endpoint) for _ in range(20)]
+        expected = [bytes([number]) * 200_000 for number in range(20)]
+        for client, data in zip(clients, expected, strict=True):
+            for start in range(0, len(data), 30_000):
+                client.transport.write(data[start : start + 30_000])
+        for client, data in zip(clients, expected, strict=True):
+            self.assertEqual(await client.read(len(data)), data)
+            client.transport.loseConnection()
+        await DeferredList([client.closed for client in clients])
+
+    async def test_half_close(self) -> None:
+        """A client that sends and half-closes gets every byte back, then the end; a hundred times."""
+        endpoint = await self.serve_tcp()
+        for size in [5] * 90 + [1_000_000] * 10:
+            client = await self.connect(endpoint)
+            client.transport.write(b"x" * size)
+            client.transport.loseWriteConnection()
+            self.assertEqual(len(await client.closed), size)
+
+    async def test_never_reads(self) -> None:
+        """A client that never reads stops being read, while others are served."""
+        endpoint = await self.serve_tcp()
+        stalled, other = await self.connect(endpoint), await self.connect(endpoint)
+        stalled.transport.pauseProducing()
+        total = 64 * 1024 * 1024
+        stalled.transport.write(bytes(total))
+        for number in range(1, 200):
+            other.transport.write(b"x" * 1000)
+            await other.read(number * 1000)
+        transport: Any = stalled.transport
+        unsent = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        self.assertGreater(unsent, total // 2)
+        for client in (stalled, other):
+            client.transport.abortConnection()
+            await client.closed
+
+    async def test_unix(self) -> None:
+        """The echo works on a UNIX socket, half-close and all."""
+        path = str(self.directory / "echo.sock")
+        await self.serve(UNIXServerEndpoint(reactor, path))
+        client = await self.connect(UNIXClientEndpoint(reactor, path))
+        client.transport.write(b"x" * 500_000)
+        await client.read(500_000)
+        client.transport.loseWriteConnection()
+        self.assertEqual(len(await client.closed), 500_000)
+
+    async def test_tls(self) -> None:
+        """The echo works under TLS, in both directions at once, and a slow reader stops the reading."""
+        pem = make_certificate(self.directory).read_bytes()
+        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        host = await self.serve(wrapServerTLS(PrivateCertificate.loadPEM(pem).options(), plain))
+        trust = optionsForClientTLS("localhost", Certificate.loadPEM(pem))
+        client = await self.connect(wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)))
+        data = bytes(range(256)) * 8192
+        client.transport.write(data)
+        self.assertEqual(await client.read(len(data)), data)
+        client.transport.loseConnection()
+        await client.closed
+
+    async def test_tls_server_speaks_first(self) -> None:
+        """A greeting written before the TLS handshake is over arrives, however large, and reading goes on."""
+        pem = make_certificate(self.directory).read_bytes()
+        greeting = b"welcome" * 100_000
+
+        class Greets(ActorProtocol):
+            def connectionMade(self) -> None:
+                self.transport.write(greeting)
+
+            def receive(self, message: Any) -> None:
+                match message:
+                    case bytes():
+                        self.transport.write(message)
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Greets
+        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        host = await self.serve(wrapServerTLS(PrivateCertificate.loadPEM(pem).options(), plain), factory)
+        trust = optionsForClientTLS("localhost", Certificate.loadPEM(pem))
+        client = await self.connect(wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)))
+        await client.read(len(greeting))
+        client.transport.write(b"thanks")
+        self.assertEqual(await client.read(len(greeting) + 6), greeting + b"thanks")
+        client.transport.loseConnection()
+        await client.closed
+
+
+class StartTLSTests(RealTestCase):
+    async def test_no_clear_text(self) -> None:
+        """After startTLS no written byte reaches the wire in clear text, and all arrive through TLS."""
+        pem = make_certificate(self.directory).read_bytes()
+
+        class Upgrades(ActorProtocol):
+            def receive(self, message: Any) -> None:
+                match message:
+                    case b"upgrade":
+                        self.transport.write(b"clear")
+                        self.transport.startTLS(PrivateCertificate.loadPEM(pem).options())
+                        self.transport.write(b"secret one, ")
+                        self.transport.write(b"secret two")
+                    case bytes():
+                        self.transport.write(message)
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Upgrades
+        client = await self.connect(await self.serve_tcp(factory))
+        transport: Any = client.transport
+        wire: list[bytes] = []
+        really_received = transport._dataReceived
+        transport._dataReceived = lambda data: (wire.append(data or b""), really_received(data))[1]
+        client.transport.write(b"upgrade")
+        self.assertEqual(await client.read(5), b"clear")
+        transport.startTLS(optionsForClientTLS("localhost", Certificate.loadPEM(pem)))
+        await client.read(len(b"clearsecret one, secret two"))
+        client.transport.write(b" secret three")
+        answer = await client.read(len(b"clearsecret one, secret two secret three"))
+        self.assertEqual(answer, b"clearsecret one, secret two secret three")
+        self.assertIn(b"clear", b"".join(wire))
+        self.assertNotIn(b"secret", b"".join(wire))
+        client.transport.loseConnection()
+        await client.closed
+
+
+class ComposingTests(RealTestCase):
+    async def test_listener_in_a_system(self) -> None:
+        """A Listener under a system under a MultiService serves, and stops with it; no socket is left."""
+        parent = MultiService()
+        self.system.setServiceParent(parent)
+        listener = Listener(
+            TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), EchoFactory(self.system), "a test"
+        )
+        listener.setServiceParent(self.system)
+        parent.privilegedStartService()
+        parent.startService()
+        assert listener.port is not None
+        host: Any = listener.port.getHost()
+        client = await self.connect(TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
+        client.transport.write(b"hello")
+        await client.read(5)
+        await parent.stopService()
+        self.assertEqual(await client.closed, b"hello")
+        self.assertEqual((self.system.count_actors(), listener.port), (0, None))
+
+    async def test_stop_flushes(self) -> None:
+        """What was read before the stop is echoed before the connection closes."""
+        endpoint = await self.serve_tcp()
+        client = await self.connect(endpoint)
+        client.transport.write(b"x" * 100_000)
+        await client.read(1)
+        read = len(client.got)
+        await self.system.stopService()
+        self.assertGreaterEqual(len(await client.closed), read)
+
+    async def test_crash_in_a_connection(self) -> None:
+        """A connection that crashes is closed; its neighbours and the listener go on."""
+
+        class Fragile(ActorProtocol):
+            def receive(self, message: Any) -> None:
+                match message:
+                    case bytes():
+                        self.transport.write(bytes([100 // message[0]]))
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Fragile
+        endpoint = await self.serve_tcp(factory)
+        victim, neighbour = await self.connect(endpoint), await self.connect(endpoint)
+        victim.transport.write(b"\0")
+        await victim.closed
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        neighbour.transport.write(b"\1")
+        self.assertEqual(await neighbour.read(1), bytes([100]))
+        later = await self.connect(endpoint)
+        for client in (neighbour, later):
+            client.transport.loseConnection()
+            await client.closed
