@@ -134,22 +134,27 @@ class Events:
                 _log.failure("the listener {listener} failed on {event}", listener=listener, event=event)
 
 
+# What is logged is text, because a JSON log drops every other object.
+
+
 def log_crash(event: ActorCrashed) -> None:
     """Log a crash; every system subscribes this one from the start."""
     if event.failure is not None:
-        _log.failure("actor {address} crashed", event.failure, address=event.address)
+        _log.failure("actor {address} crashed", event.failure, address=str(event.address))
     else:
-        _log.error("actor {address} exited: {reason!r}", address=event.address, reason=event.reason)
+        _log.error("actor {address} exited: {reason}", address=str(event.address), reason=repr(event.reason))
 
 
 def log_connections(events: Events) -> None:
     """Log connections that come and go, at debug level."""
 
     def opened(event: ConnectionOpened) -> None:
-        _log.debug("connection {address} from {peer}", address=event.address, peer=event.peer)
+        _log.debug("connection {address} from {peer}", address=str(event.address), peer=str(event.peer))
 
     def closed(event: ConnectionClosed) -> None:
-        _log.debug("connection {address} closed: {reason!r}", address=event.address, reason=event.reason)
+        _log.debug(
+            "connection {address} closed: {reason}", address=str(event.address), reason=repr(event.reason)
+        )
 
     events.subscribe(ConnectionOpened, opened)
     events.subscribe(ConnectionClosed, closed)

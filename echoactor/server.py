@@ -78,7 +78,9 @@ class Listener(Service):
 
     def _opened(self, port: IListeningPort) -> None:
         self.port = port
-        _log.info("listening on {address} ({endpoint})", address=port.getHost(), endpoint=self._description)
+        _log.info(
+            "listening on {address} ({endpoint})", address=str(port.getHost()), endpoint=self._description
+        )
 
     def _log_late(self, failures: list[Failure]) -> None:
         for failure in failures:

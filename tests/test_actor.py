@@ -226,7 +226,7 @@ class CallbackTests(ActorTestCase):
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_terminate(self) -> None:
-        """Terminate is the last step of an actor that ends by itself, with the reason; still alive, it can send."""
+        """Terminate is the last step of an actor that ends by itself; still alive, it can send."""
         log, reasons = self.recorder()
 
         class Cleans(Adder):
@@ -381,7 +381,7 @@ class ReceiveTests(ActorTestCase):
 
     def test_timeout(self) -> None:
         """With nothing in time, receive returns Timeout(); before that, it waits."""
-        address, got = self.receiver(timeout=2)
+        _, got = self.receiver(timeout=2)
         self.pass_time(1.9)
         self.assertEqual(got, [])
         self.pass_time(0.1)

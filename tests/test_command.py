@@ -1,0 +1,275 @@
+"""The command as a user runs it: real child processes, real signals, real sockets."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SkipTest
+
+from .support import ActorTestCase
+
+TWISTD = (
+    sys.executable,
+    "-c",
+    "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()",
+)
+TWIST = (sys.executable, "-m", "twisted", "--log-format=text")  # into a file it would log JSON
+NODAEMON = (*TWISTD, "-n")
+PATIENCE = 20.0  # seconds until a child that hangs fails its test
+
+
+class CommandTestCase(ActorTestCase):
+    """Runs the command in an empty directory."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.temporary_directory()
+
+    def run_command(self, *command: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command that ends by itself."""
+        return subprocess.run(
+            command,
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            **more,
+        )
+
+    def wait_for(self, condition: Any, what: str) -> Any:
+        """Wait until ``condition()`` is true, and return what it returned."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            result = condition()
+            if result:
+                return result
+            time.sleep(0.02)
+        return self.fail(f"{what} did not happen in {PATIENCE} s; the log:\n{self.log()}")
+
+    def log(self) -> str:
+        return "".join(file.read_text() for file in sorted(self.directory.glob("*log")))
+
+    def ports(self) -> list[int]:
+        """Where the log says that it listens."""
+        return [int(port) for port in re.findall(r"listening on IPv4Address\(.*port=(\d+)\)", self.log())]
+
+    @contextmanager
+    def serving(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A server in the foreground; ``self.port`` is where it listens."""
+        with (self.directory / "log").open("wb") as log:
+            child = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            [self.port, *_] = self.wait_for(lambda: self.ports() or child.poll() is not None, "listening")
+            yield child
+        finally:
+            child.kill()
+            child.wait()
+
+    def connect(self) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        self.addCleanup(client.close)
+        return client
+
+    def check_echo(self) -> None:
+        """Send, half-close, and get everything back, then the end."""
+        client = self.connect()
+        client.sendall(b"hello")
+        client.shutdown(socket.SHUT_WR)
+        self.assertEqual((client.recv(5, socket.MSG_WAITALL), client.recv(1)), (b"hello", b""))
+
+
+class ServingTests(CommandTestCase):
+    def test_twistd(self) -> None:
+        """``twistd -n echoactor`` serves echo; the log says where it listens, and who came and went."""
+        with self.serving(*NODAEMON, "echoactor", "--port", "0"):
+            self.check_echo()
+            self.wait_for(lambda: "closed: 'normal'" in self.log(), "the end of the connection")
+        self.assertIn("debug] connection <echoactor.1.1> from IPv4Address", self.log())
+        self.assertNotIn("Traceback", self.log())
+
+    def test_twist(self) -> None:
+        """``twist echoactor`` serves echo."""
+        with self.serving(*TWIST, "echoactor", "--port", "0"):
+            self.check_echo()
+
+    def test_several_endpoints(self) -> None:
+        """Each endpoint given is served."""
+        endpoint = ("-e", "tcp:0:interface=127.0.0.1")
+        with self.serving(*NODAEMON, "echoactor", "-p", "0", *endpoint, *endpoint):
+            ports = self.wait_for(lambda: len(self.ports()) == 3 and self.ports(), "listening on three ports")
+            for self.port in ports:
+                self.check_echo()
+
+    def test_a_client_that_waits(self) -> None:
+        """A client that sends and keeps its end open gets its answer without closing."""
+        with self.serving(*NODAEMON, "echoactor", "--port", "0"):
+            client = self.connect()
+            for message in (b"one", b"two"):
+                client.sendall(message)
+                self.assertEqual(client.recv(100), message)
+
+    def test_reactors(self) -> None:
+        """The echo works on each of Twisted's reactors, and stops with status 0 there."""
+        for name in ("epoll", "poll", "select", "asyncio"):
+            with self.serving(*NODAEMON, f"--reactor={name}", "echoactor", "--port", "0") as child:
+                self.check_echo()
+                self.assertIn(name, self.log().lower())
+                child.terminate()
+                self.assertEqual(child.wait(PATIENCE), 0)
+
+
+class SignalTests(CommandTestCase):
+    def test_stops_cleanly(self) -> None:
+        """SIGINT and SIGTERM close the connections and end the process with status 0."""
+        for command in (NODAEMON, TWIST):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with self.serving(*command, "echoactor", "--port", "0") as child:
+                    client = self.connect()
+                    client.sendall(b"hello")
+                    self.assertEqual(client.recv(5), b"hello")
+                    child.send_signal(number)
+                    self.assertEqual(client.recv(1), b"")
+                    self.assertEqual(child.wait(PATIENCE), 0)
+                self.assertNotIn("Traceback", self.log())
+                self.assertFalse((self.directory / "twistd.pid").exists())
+
+    def test_second_signal(self) -> None:
+        """While the first signal waits for a client that does not read, a second one ends it at once, status 0."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.serving(*NODAEMON, "echoactor", "--port", "0") as child:
+                client = self.connect()
+                client.setblocking(False)
+                quiet = 0
+                while quiet < 10:  # until nothing has been taken for a while
+                    try:
+                        client.send(bytes(65536))
+                        quiet = 0
+                    except BlockingIOError:
+                        quiet += 1
+                        time.sleep(0.02)
+                child.send_signal(number)
+                self.wait_for(lambda: "Port" in self.log() and "Closed" in self.log(), "closing the port")
+                self.assertIsNone(child.poll())
+                child.send_signal(number)
+                self.assertEqual(child.wait(PATIENCE), 0)
+            self.assertNotIn("Traceback", self.log())
+
+
+class ErrorTests(CommandTestCase):
+    def check_error(self, result: subprocess.CompletedProcess[str], words: str) -> None:
+        """One clear line, a status, no traceback, no pidfile."""
+        self.assertEqual(result.returncode, 1, result.stdout)
+        output = result.stdout + self.log()
+        self.assertIn(words, output)
+        self.assertNotIn("Traceback", result.stdout)
+        self.assertEqual([file.name for file in self.directory.glob("*.pid")], [])
+
+    def test_wrong_options(self) -> None:
+        """Wrong options end each form of the command with one line and status 1."""
+        for command in (NODAEMON, TWISTD, TWIST):
+            for arguments, words in (
+                (("--port", "99999"), "--port: '99999' is not a number from 0 to 65535"),
+                (("--port", "abc"), "--port: 'abc' is not a number from 0 to 65535"),
+                (("-e", "nonsense:1"), "--endpoint: 'nonsense:1' is not a server endpoint"),
+            ):
+                result = self.run_command(*command, "echoactor", *arguments)
+                self.check_error(result, words)
+                self.assertEqual(len(result.stdout.splitlines()), 1, result.stdout)
+
+    def test_port_in_use(self) -> None:
+        """A port in use ends each form of the command with a line that says so; nobody hangs."""
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            for command in (NODAEMON, TWISTD, TWIST):
+                result = self.run_command(*command, "echoactor", "-e", endpoint)
+                self.check_error(result, f"cannot listen on {endpoint}: Address already in use")
+
+    def test_no_permission(self) -> None:
+        """A port that only root may open ends the command with a line that says so."""
+        first_free = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+        if first_free <= 7:
+            raise SkipTest("this machine lets everybody open low ports")
+
+        def drop_capability() -> None:
+            PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE = 24, 10
+            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE)
+
+        result = self.run_command(*NODAEMON, "echoactor", "--port", "7", preexec_fn=drop_capability)
+        self.check_error(result, "cannot listen on tcp:7:backlog=1024: Permission denied")
+
+    def test_help_and_version(self) -> None:
+        """--help shows the options, --version the version, both with status 0."""
+        for command in (NODAEMON, TWIST):
+            result = self.run_command(*command, "echoactor", "--help")
+            self.assertEqual(result.returncode, 0)
+            for words in ("-p, --port=", "-e, --endpoint=", "8080", "RFC 862"):
+                self.assertIn(words, result.stdout)
+            result = self.run_command(*command, "echoactor", "--version")
+            self.assertEqual((result.returncode, result.stdout), (0, f"echoactor {version('echoactor')}\n"))
+
+    def test_listed(self) -> None:
+        """``twistd --help`` lists the command."""
+        self.assertRegex(self.run_command(*TWISTD, "--help").stdout, r"echoactor +Echo server")
+
+
+class DaemonTests(CommandTestCase):
+    def start(self, *options: str, arguments: tuple[str, ...] = ("--port", "0")) -> int:
+        """Start a daemon; returns its process number."""
+        # Nothing may be read from a pipe here: the daemon would keep it open.
+        launcher = subprocess.run(
+            (*TWISTD, "--pidfile=pid", "--logfile=log", *options, "echoactor", *arguments),
+            cwd=self.directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.assertEqual(launcher.returncode, 0, self.log())
+        process = int((self.directory / "pid").read_text())
+        self.addCleanup(self.end, process)
+        [self.port, *_] = self.wait_for(self.ports, "listening")
+        return process
+
+    def end(self, process: int) -> None:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def test_daemon(self) -> None:
+        """Daemonized, it serves when the launcher has returned; SIGTERM ends it and removes the pidfile."""
+        process = self.start()
+        self.check_echo()
+        os.kill(process, signal.SIGTERM)
+        self.wait_for(lambda: not (self.directory / "pid").exists(), "removing the pidfile")
+        self.assertIn("Server Shut Down", self.log())
+        self.assertNotIn("Traceback", self.log())
+
+    def test_drops_privileges(self) -> None:
+        """With --uid a low port is open, and the process is no longer root."""
+        if os.getuid() != 0:
+            raise SkipTest("only root may change its user")
+        self.directory.chmod(0o777)
+        with socket.socket() as probe:
+            low = next(port for port in range(1023, 512, -1) if probe.connect_ex(("127.0.0.1", port)))
+        process = self.start("--uid=65534", "--gid=65534", arguments=("--port", str(low)))
+        self.assertEqual(self.port, low)
+        self.check_echo()
+        status = Path(f"/proc/{process}/status").read_text()
+        self.assertRegex(status, r"Uid:\s+65534\s+65534")
+        os.kill(process, signal.SIGTERM)
+        self.wait_for(lambda: "Server Shut Down" in self.log(), "stopping")
