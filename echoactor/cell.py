@@ -100,7 +100,7 @@ class Cell(Mailbox):
             try:
                 awaited.cancel()
             except Exception:
-                _log.failure("cancelling what {address} awaited failed", address=self.address)
+                _log.failure("cancelling what {address} awaited failed", address=str(self.address))
         if coroutine is not None:
             self._close(coroutine)
 
@@ -117,12 +117,12 @@ class Cell(Mailbox):
                     _log.error(
                         "actor {address} has ended and awaits in a finally or except block; "
                         "cleanup that awaits needs trap_exits",
-                        address=self.address,
+                        address=str(self.address),
                     )
             except BaseException as error:
                 if isinstance(error, (SystemExit, KeyboardInterrupt)):
                     raise
-                _log.failure("actor {address} failed while it was closed", address=self.address)
+                _log.failure("actor {address} failed while it was closed", address=str(self.address))
                 return
             else:
                 return

@@ -319,7 +319,7 @@ class ActorSystem(MultiService):
 
     def _kill_actors(self) -> None:
         for cell in list(self._cells.values()):
-            _log.error("actor {address} did not stop in time and is killed", address=cell.address)
+            _log.error("actor {address} did not stop in time and is killed", address=str(cell.address))
             signals.send_exit(cell, None, "kill", linked=False)
 
     def _conclude(self) -> None:

@@ -153,7 +153,7 @@ class StubbornTests(ActorTestCase):
         address = self.spawn(tidy)
         address.exit("shutdown")
         self.settle()
-        self.assertEqual((log, self.complaints), (["cleaned"], [address]))
+        self.assertEqual((log, self.complaints), (["cleaned"], [str(address)]))
 
     def test_catches_everything(self) -> None:
         """An actor that catches everything can be ended: its address dies, and it is left where it is."""
@@ -172,7 +172,7 @@ class StubbornTests(ActorTestCase):
         address.exit("kill")
         self.settle()
         self.assertFalse(self.system.is_alive(address))
-        self.assertEqual((self.complaints, len(cell._unclosable)), ([address], 1))
+        self.assertEqual((self.complaints, len(cell._unclosable)), ([str(address)], 1))
         # Else Python complains on stderr when it frees the coroutine, in some other test.
         self.addCleanup(lambda: cell._unclosable.pop().close())
         self.addCleanup(enough.append, True)

@@ -68,10 +68,12 @@ class CommandTestCase(ActorTestCase):
         return [int(port) for port in re.findall(r"listening on IPv4Address\(.*port=(\d+)\)", self.log())]
 
     @contextmanager
-    def serving(self, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    def serving(self, *command: str, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
         """A server in the foreground; ``self.port`` is where it listens."""
         with (self.directory / "log").open("wb") as log:
-            child = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=subprocess.STDOUT)
+            child = subprocess.Popen(
+                command, cwd=self.directory, stdout=log, stderr=subprocess.STDOUT, **more
+            )
         try:
             [self.port, *_] = self.wait_for(lambda: self.ports() or child.poll() is not None, "listening")
             yield child
@@ -148,7 +150,7 @@ class SignalTests(CommandTestCase):
                 self.assertFalse((self.directory / "twistd.pid").exists())
 
     def test_second_signal(self) -> None:
-        """While the first signal waits for a client that does not read, a second one ends it at once, status 0."""
+        """While the first signal waits for a client that does not read, a second one ends it at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             with self.serving(*NODAEMON, "echoactor", "--port", "0") as child:
                 client = self.connect()

@@ -1,0 +1,89 @@
+"""Each example runs, as its first lines say."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+from .test_command import NODAEMON, CommandTestCase
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+class ExampleTests(CommandTestCase):
+    def python(self, name: str, *arguments: str) -> tuple[str, ...]:
+        return (sys.executable, "-W", "error", str(EXAMPLES / name), *arguments)
+
+    def test_all_are_tested(self) -> None:
+        """Every example has a test here."""
+        tests = Path(__file__).read_text()
+        names = [file.name for file in EXAMPLES.iterdir() if file.suffix in (".py", ".tac")]
+        self.assertGreaterEqual(len(names), 5)
+        self.assertEqual([name for name in names if f'"{name}"' not in tests], [])
+
+    def test_article(self) -> None:
+        """The article's program greets, and goes on when nobody answers."""
+        result = self.run_command(*self.python("article.py"))
+        self.assertEqual((result.stdout, result.returncode), ("Hello, world!\nnobody answers\n", 0))
+
+    def test_counter(self) -> None:
+        """Both counters give the same total."""
+        result = self.run_command(*self.python("counter.py"))
+        self.assertEqual((result.stdout, result.returncode), ("Counter 42\ncounter 42\n", 0))
+
+    def test_pytest_twisted(self) -> None:
+        """The example of a test passes under pytest with pytest-twisted."""
+        test = EXAMPLES / "test_counter.py"
+        assert test.name == "test_counter.py"
+        result = self.run_command(
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)),
+            env={**os.environ, "PYTHONPATH": str(EXAMPLES)},
+        )
+        self.assertIn("1 passed", result.stdout)
+
+    def ports(self) -> list[int]:
+        """Where an example says that it listens."""
+        return [int(port) for port in re.findall(r"listening on (?:.*port=)?(\d+)", self.log())]
+
+    def member(self, name: str) -> socket.SocketIO:
+        """Join the chat room."""
+        stream = self.connect().makefile("rwb", buffering=0)
+        self.addCleanup(stream.close)
+        self.assertEqual(stream.readline(), b"What is your name?\n")
+        stream.write(name.encode() + b"\n")
+        return stream  # type: ignore[return-value]  # unbuffered, it is one
+
+    def test_chat(self) -> None:
+        """In the chat room, what one says the others see, and who leaves is missed; also after a crash."""
+        with self.serving(*self.python("chat.py", "0")):
+            ann = self.member("Ann")
+            bob = self.member("Bob")
+            self.assertEqual(ann.readline(), b"Bob is here\n")
+            bob.write(b"hello\nhow are you?\n")
+            self.assertEqual((ann.readline(), ann.readline()), (b"Bob: hello\n", b"Bob: how are you?\n"))
+            ann.write(b"f" + b"i" * 100 + b"ne\n")
+            self.assertEqual(bob.readline(), b"Ann: f" + b"i" * 100 + b"ne\n")
+            bob.write(b"x" * 5000)  # longer than any line: Bob is thrown out
+            self.assertEqual(ann.readline(), b"Bob has left\n")
+
+    def test_tac(self) -> None:
+        """The .tac serves the echo and a web page side by side, and stops cleanly."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            web = probe.getsockname()[1]
+        environment = {**os.environ, "ECHO_PORT": "0", "WEB_PORT": str(web)}
+        command = (*NODAEMON, "--no_save", "-y", str(EXAMPLES / "echo_and_web.tac"))
+        with self.serving(*command, env=environment) as child:
+            self.check_echo()
+            client = self.connect()
+            client.sendall(b"hello")
+            self.assertEqual(client.recv(5), b"hello")
+            with urlopen(f"http://127.0.0.1:{web}/", timeout=10) as page:
+                self.assertIn(b"1 connections are actors", page.read())
+            child.terminate()
+            self.assertEqual(client.recv(1), b"")
+            child.wait(10)
+        self.assertNotIn("Traceback", self.log())

@@ -1,0 +1,73 @@
+"""Which module may import which, and that importing chooses no reactor."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+PACKAGE = Path(__file__).parent.parent / "echoactor"
+
+ROOMS = """
+    errors address messages events timers mailbox signals calls actor cell system
+    transport protocol echo server tap __init__
+""".split()
+"""In this order: each may import those before it."""
+
+
+def imports_of(source: str) -> set[str]:
+    """The modules of the package that a module imports, imports for typing aside."""
+    found: set[str] = set()
+
+    class Visitor(ast.NodeVisitor):
+        def visit_If(self, node: ast.If) -> None:
+            if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+                self.generic_visit(node)
+
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+            if node.level:
+                found.update([node.module] if node.module else [name.name for name in node.names])
+            elif (node.module or "").startswith("echoactor"):
+                found.add((node.module or "").partition(".")[2] or "__init__")
+
+        def visit_Import(self, node: ast.Import) -> None:
+            found.update("__init__" for name in node.names if name.name.startswith("echoactor"))
+
+    Visitor().visit(ast.parse(source))
+    return found
+
+
+class LayeringTests(SynchronousTestCase):
+    def test_every_room_is_listed(self) -> None:
+        """Each module has its place in the order."""
+        self.assertEqual(sorted(file.stem for file in PACKAGE.glob("*.py")), sorted(ROOMS))
+
+    def test_imports_go_one_way(self) -> None:
+        """A module imports only modules before it."""
+        for place, room in enumerate(ROOMS):
+            imported = imports_of((PACKAGE / f"{room}.py").read_text())
+            self.assertEqual(imported - set(ROOMS[:place]), set(), f"{room} imports too much")
+
+    def test_the_check_sees_imports(self) -> None:
+        """The check itself sees each form of import, and leaves those for typing alone."""
+        source = "from .a import x\nfrom . import b\nimport echoactor\nfrom echoactor.c import y\n"
+        self.assertEqual(imports_of(source), {"a", "b", "__init__", "c"})
+        self.assertEqual(imports_of("if TYPE_CHECKING:\n    from .a import x\n"), set())
+
+    def test_no_reactor_at_import(self) -> None:
+        """Importing the package, the command or the plugin installs no reactor."""
+        for module in ("echoactor", "echoactor.tap", "echoactor.server", "twisted.plugins.echoactor_plugin"):
+            code = f"import sys, {module}; sys.exit('twisted.internet.reactor' in sys.modules)"
+            self.assertEqual(subprocess.run([sys.executable, "-c", code], check=False).returncode, 0, module)
+
+    def test_plugin_imports_nothing_of_ours(self) -> None:
+        """The plugin file stays lazy: twistd reads it for every command."""
+        plugin = (PACKAGE.parent / "twisted" / "plugins" / "echoactor_plugin.py").read_text()
+        self.assertEqual(imports_of(plugin), set())
+
+    def test_no_package_files_in_twisted(self) -> None:
+        """No __init__.py makes our folders hide Twisted's own plugins."""
+        self.assertEqual(list((PACKAGE.parent / "twisted").rglob("__init__.py")), [])
