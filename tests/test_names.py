@@ -15,7 +15,8 @@ class NamesTests(SynchronousTestCase):
             echoactor.__all__,
             """
             Actor ActorError ActorExit ActorFactory ActorProtocol ActorSystem Address Call CallFailed
-            CallTimeout CalleeExited CallingSelf CoroutineActor Crash Down EchoFactory EchoProtocol EndOfInput Exit
+            CallTimeout CalleeExited CallingSelf CoroutineActor Crash Down EchoFactory EchoProtocol
+            EndOfInput Exit
             ListenError Listener Monitor NotAnActor Shutdown SystemStopped Timeout
             """.split(),
         )
