@@ -36,7 +36,7 @@ def run(*command: object, **more: object) -> str:
 
 
 def lists_command(bin: Path, **more: object) -> bool:
-    return re.search(r"^ +echoactor +Echo server", run(bin / "twistd", "--help", **more), re.MULTILINE) is not None
+    return re.search(r"^ +echoactor +Echo server", run(bin / "twistd", "--help", **more), re.M) is not None
 
 
 def without_permission_override() -> None:
