@@ -81,8 +81,8 @@ class StyleTests(ActorTestCase):
             address = self.spawn(style)
             self.assertFalse(self.system.is_alive(address))
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        for style in (Broken, broken, Adder):
-            self.assertFalse(self.system.is_alive(self.spawn(style, 1, 2, 3)))
+        for wrongly_called in (Broken, broken, Adder):
+            self.assertFalse(self.system.is_alive(self.spawn(wrongly_called, 1, 2, 3)))
             self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
     def test_crash_ends_one_actor(self) -> None:
@@ -361,7 +361,12 @@ class ReceiveTests(ActorTestCase):
     def test_waits_for_a_match(self) -> None:
         """Messages that do not match do not end the wait, and are looked at once each."""
         looked_at: list[int] = []
-        address, got = self.receiver(lambda n: looked_at.append(n) or n == 3)
+
+        def wanted(number: int) -> bool:
+            looked_at.append(number)
+            return number == 3
+
+        address, got = self.receiver(wanted)
         for number in (1, 2, 3):
             self.send_all(address, number)
         self.assertEqual((got, looked_at), ([3, 1, 2], [1, 2, 3]))
@@ -422,7 +427,8 @@ class ReceiveTests(ActorTestCase):
 
     def test_wrong_timeout(self) -> None:
         """A time limit that is none is refused, in the actor."""
-        for wrong in (-1, float("nan"), "1"):
+        wrongs: list[Any] = [-1, float("nan"), "1"]
+        for wrong in wrongs:
             self.receiver(timeout=wrong)
             [failure] = self.flushLoggedErrors(ValueError)
             self.assertIn("timeout", failure.getErrorMessage())

@@ -196,9 +196,10 @@ class CallTests(ActorTestCase):
 
         class Chatty(Actor):
             def receive(self, message: Call) -> None:
-                message.request.send("before")
+                caller: Any = message.request
+                caller.send("before")
                 message.reply("reply")
-                message.request.send("after")
+                caller.send("after")
 
         async def asks(me: CoroutineActor, chatty: Address) -> None:
             got.append(await chatty.call(me.address))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from echoactor import Actor, CoroutineActor, cell
 from echoactor.events import ActorEnded
@@ -130,6 +131,7 @@ class StubbornTests(ActorTestCase):
         super().setUp()
         self.complaints: list[str] = []
 
+        @implementer(ILogObserver)
         def observe(event: LogEvent) -> None:
             if "awaits in a finally" in (event["log_format"] or ""):
                 self.complaints.append(event["address"])

@@ -32,6 +32,8 @@ reactor: Any = global_reactor
 class Client(Protocol):
     """Collects what it gets; ``closed`` fires with all of it when the connection is gone."""
 
+    transport: Any
+
     def __init__(self) -> None:
         self.got = bytearray()
         self.closed: Deferred[bytes] = Deferred()
@@ -194,7 +196,12 @@ class StartTLSTests(RealTestCase):
         transport: Any = client.transport
         wire: list[bytes] = []
         really_received = transport._dataReceived
-        transport._dataReceived = lambda data: (wire.append(data or b""), really_received(data))[1]
+
+        def tap(data: bytes) -> Any:
+            wire.append(data or b"")
+            return really_received(data)
+
+        transport._dataReceived = tap
         client.transport.write(b"upgrade")
         self.assertEqual(await client.read(5), b"clear")
         transport.startTLS(optionsForClientTLS("localhost", Certificate.loadPEM(pem)))

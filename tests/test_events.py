@@ -13,7 +13,7 @@ from .support import ActorTestCase, Adder, Recorder
 class EventsTests(SynchronousTestCase):
     def test_subscribe(self) -> None:
         """A listener gets the events of its class, in order, and no others."""
-        stream, heard = Events(), []
+        stream, heard = Events(), list[object]()
         stream.subscribe(int, heard.append)
         for event in (1, "other", 2):
             stream.emit(event)
@@ -21,7 +21,7 @@ class EventsTests(SynchronousTestCase):
 
     def test_unsubscribe(self) -> None:
         """The function that subscribe returns ends that one subscription, once."""
-        stream, heard = Events(), []
+        stream, heard = Events(), list[object]()
         stop = stream.subscribe(int, heard.append)
         stream.subscribe(int, heard.append)
         stop()
@@ -38,7 +38,7 @@ class EventsTests(SynchronousTestCase):
 
     def test_listener_that_fails(self) -> None:
         """What a listener raises is logged and keeps the event from nobody."""
-        stream, heard = Events(), []
+        stream, heard = Events(), list[object]()
 
         def fail(event: int) -> None:
             raise ZeroDivisionError

@@ -55,7 +55,7 @@ class ExampleTests(CommandTestCase):
         self.addCleanup(stream.close)
         self.assertEqual(stream.readline(), b"What is your name?\n")
         stream.write(name.encode() + b"\n")
-        return stream  # type: ignore[return-value]  # unbuffered, it is one
+        return stream
 
     def test_chat(self) -> None:
         """In the chat room, what one says the others see, and who leaves is missed; also after a crash."""

@@ -13,7 +13,7 @@ class CrashTests(SynchronousTestCase):
     def test_made_of_strings(self) -> None:
         """A crash reason says what happened in strings alone, so that it pins no frames."""
         try:
-            {}["missing"]  # it raises
+            dict[str, int]()["missing"]  # it raises
         except KeyError:
             crash = Crash.of(Failure())
         self.assertEqual((crash.type, crash.text), ("builtins.KeyError", "'missing'"))
@@ -31,8 +31,8 @@ class ReasonTests(SynchronousTestCase):
         """Normal and shutdown, with a detail too, are no errors; all else is."""
         for reason in ("normal", "shutdown", Shutdown("peer gone")):
             self.assertFalse(is_error(reason), reason)
-        for reason in ("killed", "noproc", None, 0, Crash("E", "", ""), ("shutdown",)):
-            self.assertTrue(is_error(reason), reason)
+        for error in ("killed", "noproc", None, 0, Crash("E", "", ""), ("shutdown",)):
+            self.assertTrue(is_error(error), error)
 
     def test_reason_with_hostile_equality(self) -> None:
         """A reason whose comparison raises is classified all the same."""

@@ -83,7 +83,7 @@ class WireTestCase(ActorTestCase):
         factory = ActorFactory(self.system)
         factory.protocol = protocol
         built: Any = factory.buildProtocol(None)
-        self.wire = Wire() if transport is None else transport
+        self.wire: Any = Wire() if transport is None else transport
         built.makeConnection(self.wire)
         return built
 

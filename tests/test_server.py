@@ -8,7 +8,8 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
 
 from echoactor import EchoFactory, Listener, ListenError
 
@@ -44,6 +45,7 @@ class ListenerTests(ActorTestCase):
         super().setUp()
         self.lines: list[str] = []
 
+        @implementer(ILogObserver)
         def observe(event: LogEvent) -> None:
             if event.get("log_namespace") == "echoactor.server":
                 self.lines.append(event["log_format"].format(**event))

@@ -77,7 +77,12 @@ class LinkTests(SignalTestCase):
         got: list[Any] = []
         one = self.spawn(Linked, [])
         two = self.spawn(Trapping, got, one)
-        one.send(("do", lambda me: (two.send("before"), 1 / 0)))
+
+        def sends_and_crashes(me: Any) -> None:
+            two.send("before")
+            raise ZeroDivisionError
+
+        one.send(("do", sends_and_crashes))
         self.settle()
         self.flushLoggedErrors(ZeroDivisionError)
         self.assertEqual(got[0], "before")
@@ -321,7 +326,12 @@ class MonitorTests(SignalTestCase):
         got: list[Any] = []
         watcher, one = self.spawn(Linked, got), self.spawn(Linked, [])
         self.do(watcher, lambda me: me.monitor(one))
-        one.send(("do", lambda me: (watcher.send("last words"), me.exit("normal"))))
+
+        def sends_and_exits(me: Any) -> None:
+            watcher.send("last words")
+            me.exit("normal")
+
+        one.send(("do", sends_and_exits))
         self.settle()
         self.assertEqual([type(message).__name__ for message in got], ["str", "Down"])
 

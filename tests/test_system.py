@@ -128,7 +128,8 @@ class RunQueueTests(ActorTestCase):
             while True:
                 box.append(await me.receive())
 
-        addresses = [system.spawn(chooser.choice([Recorder, collects]), box) for box in boxes]
+        styles: list[Any] = [Recorder, collects]
+        addresses = [system.spawn(chooser.choice(styles), box) for box in boxes]
 
         class Sender(Actor):
             def __init__(self, name: int) -> None:

@@ -17,7 +17,8 @@ class OptionsTests(SynchronousTestCase):
         """The endpoints that a command line makes."""
         options = Options()
         options.parseOptions(arguments)
-        [system] = makeService(options)  # type: ignore[misc,call-overload]
+        service: Any = makeService(options)
+        [system] = service
         self.assertIsInstance(system, ActorSystem)
         return [listener._description for listener in system if isinstance(listener, Listener)]
 

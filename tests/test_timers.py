@@ -1,5 +1,7 @@
 """One heap of time limits, one reactor call."""
 
+from functools import partial
+
 from hypothesis import given, strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -69,17 +71,21 @@ class TimersTests(SynchronousTestCase):
 
     def test_set_from_a_limit(self) -> None:
         """A limit may set another."""
-        self.timers.schedule(1, lambda: self.schedule(1, "second"))
+
+        def set_another() -> None:
+            self.schedule(1, "second")
+
+        self.timers.schedule(1, set_another)
         self.clock.pump([1, 1])
         self.assertEqual(self.fired, ["second"])
 
     @given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=200))
     def test_like_a_sorted_list(self, limits: list[tuple[int, bool]]) -> None:
         """Whatever is set and lifted, what is left fires in order of time, then age."""
-        clock, fired = Clock(), []
+        clock, fired = Clock(), list[tuple[int, int]]()
         timers = Timers(clock)
         for number, (delay, lifted) in enumerate(limits):
-            timer = timers.schedule(delay, lambda entry=(delay, number): fired.append(entry))
+            timer = timers.schedule(delay, partial(fired.append, (delay, number)))
             if lifted:
                 timer.cancel()
         clock.pump([1] * 21)
