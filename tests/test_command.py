@@ -175,8 +175,8 @@ class ErrorTests(CommandTestCase):
     def check_error(self, result: subprocess.CompletedProcess[str], words: str) -> None:
         """One clear line, a status, no traceback, no pidfile."""
         self.assertEqual(result.returncode, 1, result.stdout)
-        output = result.stdout + self.log()
-        self.assertIn(words, output)
+        # A daemon's launcher may end before the daemon has written its log.
+        self.wait_for(lambda: words in result.stdout + self.log(), f"saying {words!r}")
         self.assertNotIn("Traceback", result.stdout)
         self.assertEqual([file.name for file in self.directory.glob("*.pid")], [])
 
