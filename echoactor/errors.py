@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.python.reflect import safe_repr
+
 if TYPE_CHECKING:
     from .address import Address
 
@@ -68,7 +70,7 @@ class CalleeExited(CallFailed):
     """
 
     def __init__(self, address: Address, reason: object) -> None:
-        super().__init__(address, f"{address} ended without a reply: {reason!r}")
+        super().__init__(address, f"{address} ended without a reply: {safe_repr(reason)}")
         self.reason = reason
 
 

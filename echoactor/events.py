@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 
 from .address import Address
 
@@ -142,7 +143,9 @@ def log_crash(event: ActorCrashed) -> None:
     if event.failure is not None:
         _log.failure("actor {address} crashed", event.failure, address=str(event.address))
     else:
-        _log.error("actor {address} exited: {reason}", address=str(event.address), reason=repr(event.reason))
+        _log.error(
+            "actor {address} exited: {reason}", address=str(event.address), reason=safe_repr(event.reason)
+        )
 
 
 def log_connections(events: Events) -> None:
@@ -153,7 +156,9 @@ def log_connections(events: Events) -> None:
 
     def closed(event: ConnectionClosed) -> None:
         _log.debug(
-            "connection {address} closed: {reason}", address=str(event.address), reason=repr(event.reason)
+            "connection {address} closed: {reason}",
+            address=str(event.address),
+            reason=safe_repr(event.reason),
         )
 
     events.subscribe(ConnectionOpened, opened)

@@ -19,6 +19,7 @@ __all__ = [
     "Shutdown",
     "Timeout",
     "is_error",
+    "is_reason",
 ]
 
 
@@ -57,9 +58,14 @@ class Crash:
         return f"Crash({self.type}: {self.text})"
 
 
+def is_reason(reason: object, name: str) -> bool:
+    """Whether ``reason`` is the string ``name``; safe for reasons whose ``==`` raises or returns no bool."""
+    return type(reason) is str and reason == name
+
+
 def is_error(reason: object) -> bool:
     """Whether an end with this reason is one that somebody should look at."""
-    return not (reason in ("normal", "shutdown") if isinstance(reason, str) else isinstance(reason, Shutdown))
+    return not (is_reason(reason, "normal") or is_reason(reason, "shutdown") or isinstance(reason, Shutdown))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .actor import Actor
-from .cell import CallbackCell
 from .events import ConnectionClosed, ConnectionOpened
 from .messages import EndOfInput, Shutdown, is_error
+from .styles import CallbackCell
 from .system import ActorSystem
 from .timers import Timer
 from .transport import ConnectionTransport, Stop

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .address import Address
-from .messages import Down, Exit, Monitor
+from .messages import Down, Exit, Monitor, is_reason
 
 if TYPE_CHECKING:
     from .cell import Cell
@@ -52,12 +52,12 @@ def send_exit(cell: Cell, sender: Address | None, reason: object, *, linked: boo
     :param linked: whether a link sent it: then ``"kill"`` is a reason like any
         other, for only ``exit(address, "kill")`` cannot be trapped.
     """
-    if reason == "kill" and not linked:
+    if is_reason(reason, "kill") and not linked:
         reason = "killed"
     elif cell.traps_exits:
         cell.system.deliver(cell.address.number, Exit(sender, reason))
         return
-    elif reason == "normal" and sender != cell.address:
+    elif is_reason(reason, "normal") and sender != cell.address:
         return
     if cell.doom is None:  # of two signals, the first one counts
         cell.doom = (reason,)

@@ -19,10 +19,11 @@ from . import signals
 from .actor import Actor
 from .address import Address
 from .calls import start_call
-from .cell import CallbackCell, Cell, CoroutineCell, Life
+from .cell import DEAD, RUNNABLE, WAITING, Cell
 from .errors import NotAnActor, SystemStopped
 from .events import ActorCrashed, ActorEnded, ActorSpawned, DeadLetter, Events, log_crash
 from .messages import is_error
+from .styles import CallbackCell, CoroutineCell
 from .timers import Timer, Timers
 
 __all__ = ["ActorSystem", "Resource", "RunQueue", "Runnable"]
@@ -39,8 +40,6 @@ SHUTDOWN_TIME = 5.0
 OTP's default for workers; then they are killed."""
 
 _start_numbers = count(1)
-
-WAITING, RUNNABLE, DEAD = Life.WAITING, Life.RUNNABLE, Life.DEAD
 
 
 class Runnable(Protocol):

@@ -239,24 +239,3 @@ class PropagationTests(ActorTestCase):
                 self.assertEqual(received, ["still there"])
                 self.assertFalse(self.system.is_alive(quitting))
                 self.flushLoggedErrors(error)
-
-
-class SliceTests(ActorTestCase):
-    def test_flooded_actor_shares_the_turn(self) -> None:
-        """An actor with a long mailbox lets the others go on after a slice of it."""
-        order: list[Any] = []
-
-        async def counts(me: CoroutineActor) -> None:
-            while True:
-                order.append(await me.receive())
-
-        for style, args in ((Recorder, (order,)), (counts, ())):
-            order.clear()
-            flooded, other = self.spawn(style, *args), self.spawn(Recorder, order)
-            for number in range(cell.SLICE * 3):
-                flooded.send(number)
-            other.send("other")
-            self.settle()
-            self.assertEqual(order.index("other"), cell.SLICE)
-            order.remove("other")
-            self.assertEqual(order, list(range(cell.SLICE * 3)))

@@ -248,6 +248,28 @@ class ExitTests(SignalTestCase):
         self.do(one, act)
         self.assertEqual(self.alive(one), [False])
 
+    def test_hostile_reason(self) -> None:
+        """A reason that can be neither compared nor printed ends actors, links and calls like any other."""
+
+        class Hostile:
+            def __eq__(self, other: object) -> bool:
+                raise ArithmeticError
+
+            __hash__ = None  # type: ignore[assignment]
+
+            def __repr__(self) -> str:
+                raise ArithmeticError
+
+        hostile, got = Hostile(), list[Any]()
+        one = self.spawn(Linked, [])
+        linked, trapping = self.spawn(Linked, [], one), self.spawn(Trapping, got, one)
+        pending = one.call("?")
+        self.settle()
+        self.end(one, hostile)
+        self.assertEqual(self.alive(one, linked, trapping), [False, False, True])
+        self.assertIs(got[0].reason, hostile)
+        self.assertIs(self.failureResultOf(pending, CalleeExited).value.reason, hostile)
+
     def test_dead_address(self) -> None:
         """A signal to a dead address does nothing."""
         one = self.spawn(Linked, [])
