@@ -25,18 +25,18 @@ __all__ = ["FIRST", "LOOK", "NEWS", "Actor", "ActorContext", "CoroutineActor", "
 class ActorContext:
     """What an actor can do: the common part of both styles. Elixir: ``self()`` and the Process module."""
 
-    __slots__ = ("_cell",)
-    _cell: Cell
+    __slots__ = ("_actor_cell",)
+    _actor_cell: Cell
 
     @property
     def address(self) -> Address:
         """The actor's own address; Elixir: ``self()``."""
-        return self._cell.address
+        return self._actor_cell.address
 
     @property
     def system(self) -> ActorSystem:
         """The system the actor lives in."""
-        return self._cell.system
+        return self._actor_cell.system
 
     def spawn(self, function: Callable[..., Any], *args: Any, link: bool = False) -> Address:
         """
@@ -65,11 +65,11 @@ class ActorContext:
 
         Linking twice is one link. To a dead address, the signal (reason ``"noproc"``) comes at once.
         """
-        signals.link(self._cell, address)
+        signals.link(self._actor_cell, address)
 
     def unlink(self, address: Address) -> None:
         """Remove the link to ``address``, if there is one."""
-        signals.unlink(self._cell, address)
+        signals.unlink(self._actor_cell, address)
 
     def monitor(self, address: Address) -> Monitor:
         """
@@ -77,11 +77,11 @@ class ActorContext:
 
         Each monitor counts for itself. For a dead address, it comes at once with reason ``"noproc"``.
         """
-        return signals.monitor(self._cell, address)
+        return signals.monitor(self._actor_cell, address)
 
     def demonitor(self, monitor: Monitor) -> None:
         """Stop watching. A ``Down`` that waits in the mailbox already stays there."""
-        signals.demonitor(self._cell, monitor)
+        signals.demonitor(self._actor_cell, monitor)
 
     @property
     def trap_exits(self) -> bool:
@@ -90,11 +90,11 @@ class ActorContext:
 
         Elixir: ``Process.flag(:trap_exit, true)``.
         """
-        return self._cell.traps_exits
+        return self._actor_cell.traps_exits
 
     @trap_exits.setter
     def trap_exits(self, value: bool) -> None:
-        self._cell.traps_exits = value
+        self._actor_cell.traps_exits = value
 
 
 class Actor(ActorContext):
@@ -139,18 +139,6 @@ class Actor(ActorContext):
         :param reason: the exit reason.
         """
 
-    # Three hooks of the runtime's own, for actors that hold more than a mailbox:
-    # a connection stops reading while it awaits, and closes its socket at the end.
-
-    def _awaits(self) -> None:
-        """What ``receive`` returned is being awaited."""
-
-    def _awaited(self) -> None:
-        """It is done."""
-
-    def _ended(self, reason: object) -> None:
-        """The actor has ended, for whatever reason, and its address is dead."""
-
 
 class Wants(Enum):
     """What a coroutine actor yields to the runtime, besides Deferreds."""
@@ -163,15 +151,24 @@ class Wants(Enum):
 FIRST, LOOK, NEWS = Wants
 
 
+def _refuse_foreign_driver() -> None:
+    # Twisted's ensureDeferred hands what is yielded straight back: the caller
+    # would receive a Wants, or look for ever.
+    raise RuntimeError("me.receive() can be awaited in the actor's own coroutine only, not in a Deferred's")
+
+
 @coroutine
 def _receive_first() -> Generator[Wants, Any, Any]:
-    return (yield FIRST)
+    message = yield FIRST
+    if message is FIRST:
+        _refuse_foreign_driver()
+    return message
 
 
 @coroutine
 def _receive(
     cell: Cell, wanted: Callable[[object], object] | None, timeout: float | None
-) -> Generator[Wants, None, Any]:
+) -> Generator[Wants, object, Any]:
     """
     Look, wait for news, look again.
 
@@ -182,7 +179,8 @@ def _receive(
     timer: Timer | None = None
     try:
         # A step for each look: an actor that always finds something must not keep the turn.
-        yield LOOK
+        if (yield LOOK) is not None:
+            _refuse_foreign_driver()
         while True:
             message = cell.take_first() if wanted is None else cell.take_match(wanted, known)
             if message is not EMPTY:
@@ -241,4 +239,4 @@ class CoroutineActor(ActorContext):
         if not wanted and timeout is None:
             return _receive_first()
         check_seconds("timeout", timeout)
-        return _receive(self._cell, _matcher(wanted) if wanted else None, timeout)
+        return _receive(self._actor_cell, _matcher(wanted) if wanted else None, timeout)

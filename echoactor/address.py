@@ -96,8 +96,12 @@ class Address:
         name, start, number = self._key()
         return f"<{name}.{start}.{number}>"
 
+    # A copied message must still reach the same actor, not a copied system.
+
+    def __copy__(self) -> Address:
+        return self
+
     def __deepcopy__(self, memo: object) -> Address:
-        # A copied message must still reach the same actor, not a copied system.
         return self
 
     def __reduce__(self) -> Any:

@@ -78,7 +78,7 @@ class Cell(Mailbox):
         self.awaited: Deferred[Any] | None = None
 
     def run(self) -> int:
-        """Have one turn on the run queue; returns how many messages (at least 1) it cost."""
+        """Have one turn on the run queue; returns how many messages that cost, at least 1."""
         raise NotImplementedError
 
     def finish(self, reason: object) -> None:
@@ -94,7 +94,9 @@ class Cell(Mailbox):
             awaited.addErrback(lambda _: None)
             try:
                 awaited.cancel()
-            except Exception:
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
                 _log.failure("cancelling what {address} awaited failed", address=str(self.address))
         if coroutine is not None:
             self._close(coroutine)
@@ -105,8 +107,11 @@ class Cell(Mailbox):
         for _ in range(STUBBORN):
             try:
                 coroutine.close()
-            except RuntimeError:
-                # It awaited again. Whatever that was, nobody will resume it.
+            except RuntimeError as error:
+                if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                    _log.failure("actor {address} failed while it was closed", address=str(self.address))
+                    return
+                # Python's own complaint: it awaited again. Whatever that was, nobody will resume it.
                 if not complained:
                     complained = True
                     _log.error(

@@ -107,19 +107,17 @@ class Events:
 
         :returns: a function that ends the subscription.
         """
-        entry: tuple[Callable[[Any], None], ...] = (listener,)
-        self._listeners[kind] = self._listeners.get(kind, ()) + entry
+        self._listeners[kind] = (*self._listeners.get(kind, ()), listener)
+        subscribed = True
 
         def unsubscribe() -> None:
-            nonlocal entry
-            left = list(self._listeners.get(kind, ()))
-            for listener in entry:
+            nonlocal subscribed
+            if subscribed:
+                subscribed = False
+                left = list(self._listeners.pop(kind))
                 left.remove(listener)
-            entry = ()
-            if left:
-                self._listeners[kind] = tuple(left)
-            else:
-                self._listeners.pop(kind, None)
+                if left:
+                    self._listeners[kind] = tuple(left)
 
         return unsubscribe
 
@@ -131,7 +129,9 @@ class Events:
         for listener in self._listeners.get(type(event), ()):
             try:
                 listener(event)
-            except Exception:
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
                 _log.failure("the listener {listener} failed on {event}", listener=listener, event=event)
 
 

@@ -45,6 +45,25 @@ class _FromPeer:
         self.size = size
 
 
+class _ConnectionCell(CallbackCell):
+    """The cell of an actor that holds more than a mailbox: a transport."""
+
+    __slots__ = ()
+    actor: _Connection
+
+    def await_begins(self) -> None:
+        self.actor.transport.stop_reading(Stop.ACTOR_AWAITS)
+
+    def await_ends(self) -> None:
+        self.actor.transport.go_on_reading(Stop.ACTOR_AWAITS)
+
+    def release(self, reason: object) -> None:
+        try:
+            super().release(reason)
+        finally:
+            self.actor.close(reason)
+
+
 class _Connection(Actor):
     """
     The actor behind an :class:`ActorProtocol`: it stands between the reactor,
@@ -52,22 +71,22 @@ class _Connection(Actor):
     wants one message at a time.
     """
 
-    _cell: CallbackCell
-    __slots__ = ("_deadline", "_protocol", "_transport", "_unread")
+    __slots__ = ("_deadline", "_protocol", "_unread", "transport")
+    _actor_cell: _ConnectionCell
 
     def __init__(self, system: ActorSystem, protocol: ActorProtocol, transport: ConnectionTransport) -> None:
         self._protocol = protocol
-        self._transport = transport
+        self.transport = transport
         self._unread = 0  # bytes in the mailbox
         self._deadline: Timer | None = None
-        protocol._cell = system.adopt(self)
+        protocol._actor_cell = system.adopt(self, _ConnectionCell)
         system.hold(self)
 
     # From the reactor
 
     def take_in(self, handle: Callable[[Any], Any], argument: object) -> None:
         """Handle at once if nothing is ahead, else queue."""
-        if not self._cell.handle_now(handle, argument):
+        if not self._actor_cell.handle_now(handle, argument):
             self.queue(handle, argument, 0)
 
     def queue(self, handle: Callable[[Any], Any], argument: object, size: int) -> None:
@@ -77,10 +96,13 @@ class _Connection(Actor):
         self.address.send(_FromPeer(handle, argument, size))
         self._unread += size
         if self._unread > MAILBOX_LIMIT:
-            self._transport.stop_reading(Stop.MAILBOX_IS_FULL)
+            self.transport.stop_reading(Stop.MAILBOX_IS_FULL)
 
     def made(self, _: object) -> Any:
         """Its first step."""
+        events = self.system.events
+        if ConnectionOpened in events:
+            events.emit(ConnectionOpened(self.address, self.transport.getPeer()))
         return self._protocol.connectionMade()
 
     def end_of_input(self, message: EndOfInput) -> Any:
@@ -98,13 +120,13 @@ class _Connection(Actor):
 
     def closed(self, reason: Failure) -> None:
         """The transport is gone, now."""
-        self._transport.closed()
+        self.transport.closed()
         if self._deadline is not None:
             self._deadline.cancel()
         exit_reason: object = "normal" if reason.check(ConnectionDone) else Shutdown(reason.getErrorMessage())
         events = self.system.events
         if ConnectionClosed in events:
-            events.emit(ConnectionClosed(self.address, self._transport.getPeer(), exit_reason))
+            events.emit(ConnectionClosed(self.address, self.transport.getPeer(), exit_reason))
         self.take_in(self.exit, exit_reason)
         self.system.let_go(self)
 
@@ -114,9 +136,9 @@ class _Connection(Actor):
         if type(message) is _FromPeer:
             self._unread -= message.size
             if self._unread <= MAILBOX_LIMIT:
-                self._transport.go_on_reading(Stop.MAILBOX_IS_FULL)
+                self.transport.go_on_reading(Stop.MAILBOX_IS_FULL)
             return message.handle(message.argument)
-        if isinstance(message, bytes):
+        if isinstance(message, (bytes, EndOfInput)):  # forged: the peer's come as _FromPeer
             self.system.dead_letter(self.address, message)
             return None
         return self._protocol.receive(message)
@@ -124,25 +146,22 @@ class _Connection(Actor):
     def terminate(self, reason: object) -> None:
         self._protocol.terminate(reason)
 
-    def _awaits(self) -> None:
-        self._transport.stop_reading(Stop.ACTOR_AWAITS)
-
-    def _awaited(self) -> None:
-        self._transport.go_on_reading(Stop.ACTOR_AWAITS)
-
-    def _ended(self, reason: object) -> None:
-        if self._transport.is_closed:
+    def close(self, reason: object) -> None:
+        """The actor has ended, for whatever reason: close the transport, if it is not the reason."""
+        if self.transport.is_closed:
             return
         if is_error(reason):
             self.abort()
             return
         # A peer that never reads must not keep the socket for ever.
         self._deadline = self.system.timers.schedule(CLOSE_TIME, self.abort)
-        self._transport.loseConnection()
+        # TLS closes when it has read the peer's consent; what else comes is dropped.
+        self.transport.go_on_reading(Stop.ACTOR_AWAITS | Stop.MAILBOX_IS_FULL | Stop.USER)
+        self.transport.loseConnection()
 
     def abort(self) -> None:
         """Close at once."""
-        self._transport.abortConnection()
+        self.transport.abortConnection()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -151,9 +170,9 @@ class ActorProtocol(Actor, Protocol):
     A connection that is an actor; a subclass writes ``receive``.
 
     1. ``connectionMade()`` is its first step.
-    2. ``receive(message)`` gets ``bytes`` as the peer sends them, and nobody
-       else's bytes: those that another actor sends are dead letters. Other
-       messages are from other actors, who have ``self.address``.
+    2. ``receive(message)`` gets ``bytes`` as the peer sends them. Other
+       messages are from other actors, who have ``self.address``; bytes and
+       ``EndOfInput`` from them would pass for the peer's, and are dead letters.
     3. ``receive(EndOfInput())`` says that the peer will send nothing more.
        After it, what was written is sent and the connection closed.
     4. The actor's end closes the connection: after ``normal`` and
@@ -171,7 +190,7 @@ class ActorProtocol(Actor, Protocol):
     """
 
     allow_half_open = False
-    _cell: CallbackCell
+    _actor_cell: CallbackCell
     __connection: _Connection
 
     def receive(self, message: Any) -> Any:
@@ -192,14 +211,12 @@ class ActorProtocol(Actor, Protocol):
         if hasattr(transport, "setTcpNoDelay"):
             # Else a second small answer waits until the peer acknowledges the first: 40 ms, mostly.
             transport.setTcpNoDelay(True)
-        if ConnectionOpened in system.events:
-            system.events.emit(ConnectionOpened(self.address, transport.getPeer()))
         self.__connection.take_in(self.__connection.made, None)
 
     def dataReceived(self, data: bytes) -> None:
         """The peer sent ``data``; see ``IProtocol``."""
         # take_in, written out: this runs for every read.
-        if not self._cell.handle_now(self.receive, data):
+        if not self._actor_cell.handle_now(self.receive, data):
             self.__connection.queue(self.receive, data, len(data))
 
     def readConnectionLost(self) -> None:
@@ -214,6 +231,13 @@ class ActorProtocol(Actor, Protocol):
         """The connection is gone; see ``IProtocol``."""
         self.connected = 0
         self.__connection.closed(reason)
+
+
+class _Refused(Protocol):
+    """A connection that comes too late. (None instead of a protocol is beyond TLS and other wrappers.)"""
+
+    def makeConnection(self, transport: Any) -> None:
+        ConnectionTransport(transport).abortConnection()
 
 
 class ActorFactory(ServerFactory):
@@ -232,10 +256,10 @@ class ActorFactory(ServerFactory):
     def __init__(self, system: ActorSystem) -> None:
         self.system = system
 
-    def buildProtocol(self, addr: IAddress | None) -> ActorProtocol | None:
-        """Make the protocol of one connection; None, which refuses it, when the system stops."""
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Make the protocol of one connection; when the system stops, one that refuses it."""
         if self.system.is_stopping:
-            return None
+            return _Refused()
         protocol = self.protocol()
         protocol.factory = self
         return protocol

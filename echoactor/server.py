@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -34,12 +34,12 @@ class Listener(Service):
         self._endpoint = endpoint
         self._factory = factory
         self._description = description
-        self._opening: Deferred[Any] | None = None
+        self._wanted = False  # open, or about to be
         self.port: IListeningPort | None = None
 
     def privilegedStartService(self) -> None:
         """
-        Open the port.
+        Open the port, unless it is open already.
 
         :raises ListenError: it cannot be opened; the text names the endpoint and the cause.
         """
@@ -47,10 +47,9 @@ class Listener(Service):
         self._open()
 
     def startService(self) -> None:
-        """Open the port, unless it is open already."""
+        """Open the port, unless it is open already; see :meth:`privilegedStartService`."""
         Service.startService(self)
-        if self._opening is None:
-            self._open()
+        self._open()
 
     def stopService(self) -> Deferred[Any] | None:
         """
@@ -59,35 +58,37 @@ class Listener(Service):
         :returns: a Deferred that fires when it is closed.
         """
         Service.stopService(self)
-        opening, self._opening = self._opening, None
-        if opening is None:
-            return None
-        opening.cancel()  # does nothing once it is open
+        self._wanted = False
         port, self.port = self.port, None
         return None if port is None else maybeDeferred(port.stopListening)
 
     def _open(self) -> None:
+        if self._wanted:
+            return
+        self._wanted = True
         failures: list[Failure] = []
-        self._opening = self._endpoint.listen(self._factory)
-        self._opening.addCallbacks(self._opened, failures.append)
+        opening = self._endpoint.listen(self._factory)
+        opening.addCallbacks(self._opened, failures.append)
         if failures:
-            self._opening = None
+            self._wanted = False
             raise ListenError(f"cannot listen on {self._description}: {_cause(failures[0])}")
         # An endpoint that takes its time has nobody to raise to any more.
-        self._opening.addCallback(lambda _: self._log_late(failures))
+        opening.addCallback(lambda _: self._log_late(failures))
 
     def _opened(self, port: IListeningPort) -> None:
+        if not self._wanted:  # stopped meanwhile
+            port.stopListening()
+            return
         self.port = port
-        _log.info(
-            "listening on {address} ({endpoint})", address=str(port.getHost()), endpoint=self._description
-        )
+        where = str(port.getHost())
+        _log.info("listening on {address} ({endpoint})", address=where, endpoint=self._description)
 
     def _log_late(self, failures: list[Failure]) -> None:
         for failure in failures:
-            if not failure.check(CancelledError):  # which stopService does
-                _log.error(
-                    "cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=_cause(failure)
-                )
+            self._wanted = False
+            _log.error(
+                "cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=_cause(failure)
+            )
 
 
 def _cause(failure: Failure) -> str:

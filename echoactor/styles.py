@@ -47,7 +47,7 @@ class CallbackCell(Cell):
         try:
             if (self.plan is None and self.coroutine is None) or self._begin():
                 batch = self.take_batch(SLICE)
-                handled = len(batch)
+                handled = len(batch) or 1
                 unread = iter(batch)
                 receive = self.actor.receive  # type: ignore[union-attr]  # it has begun
                 for message in unread:
@@ -99,10 +99,14 @@ class CallbackCell(Cell):
             self.actor.terminate(reason)
 
     def release(self, reason: object) -> None:
-        Cell.release(self, reason)
         self.plan = None
-        if self.actor is not None:
-            self.actor._ended(reason)
+        Cell.release(self, reason)
+
+    def await_begins(self) -> None:
+        """What ``receive`` returned is being awaited, and messages wait."""
+
+    def await_ends(self) -> None:
+        """It is done."""
 
     def _begin(self) -> bool:
         """What comes before the next message: the constructor, or the rest of ``receive``."""
@@ -113,7 +117,7 @@ class CallbackCell(Cell):
         self.plan = None
         # kind(*args) in two steps, so that self.address and self.spawn work in __init__.
         actor = kind.__new__(kind, *args)
-        actor._cell = self
+        actor._actor_cell = self
         actor.__init__(*args)  # type: ignore[misc]
         self.actor = actor
         return self.doom is None
@@ -126,7 +130,7 @@ class CallbackCell(Cell):
         self._advance()
         if self.coroutine is None:
             return False
-        self.actor._awaits()  # type: ignore[union-attr]
+        self.await_begins()
         return True
 
     def _resume(self) -> bool:
@@ -135,7 +139,7 @@ class CallbackCell(Cell):
         self._advance()
         if self.coroutine is not None:
             return False
-        self.actor._awaited()  # type: ignore[union-attr]
+        self.await_ends()
         return self.doom is None
 
     def _advance(self) -> None:
@@ -205,7 +209,7 @@ class CoroutineCell(Cell):
     def _begin(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.plan = None
         me = CoroutineActor()
-        me._cell = self
+        me._actor_cell = self
         self.coroutine = function(me, *args)
 
     def _end_step(self) -> None:

@@ -6,7 +6,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
@@ -47,6 +47,9 @@ class Runnable(Protocol):
 
     def run(self) -> int:
         """Have a turn; returns how many messages that cost."""
+
+
+AnyCallbackCell = TypeVar("AnyCallbackCell", bound=CallbackCell)
 
 
 class RunQueue(Protocol):
@@ -137,21 +140,22 @@ class ActorSystem(MultiService):
         self.enqueue(cell)
         return address
 
-    def adopt(self, actor: Actor) -> CallbackCell:
+    def adopt(self, actor: Actor, kind: type[AnyCallbackCell]) -> AnyCallbackCell:
         """
         Make an actor of an object that exists already; for connections.
 
+        :param kind: the class of its cell.
         :raises SystemStopped: the system is stopping or has stopped.
         """
         if self.is_stopping:
             raise SystemStopped(f"{self.label} is stopping or has stopped, and takes nothing in")
         number = next(self._numbers)
-        cell = CallbackCell(self, Address(self, number), None, actor)
-        cell.life = WAITING
-        actor._cell = cell
+        cell = kind(self, Address(self, number), None, actor)
+        actor._actor_cell = cell
         self._cells[number] = cell
         if ActorSpawned in self.events:
             self.events.emit(ActorSpawned(cell.address))
+        cell.life = WAITING  # only now: what a listener sends must not be its first step
         return cell
 
     def find(self, address: Address) -> Cell | None:
@@ -267,7 +271,11 @@ class ActorSystem(MultiService):
         """
         self._refuse_if_stopped()
         if not self.running:
-            super().startService()
+            try:
+                super().startService()
+            except BaseException:
+                self.running = 0  # so that it can be tried again
+                raise
 
     def stopService(self) -> Deferred[None]:
         """
@@ -326,6 +334,7 @@ class ActorSystem(MultiService):
         assert self._deadline is not None
         self._deadline.cancel()
         self._deadline = None
+        self.timers.settle()
         waiting, self._stopped = self._stopped, None
         for stopped in waiting or ():
             stopped.callback(None)

@@ -44,7 +44,7 @@ class Options(UsageOptions):
 
     def opt_port(self, text: str) -> None:
         """TCP port to listen on, 0 for any free one  [default: 8080, unless an --endpoint is given]"""
-        if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
             raise UsageError(f"--port: {text!r} is not a number from 0 to 65535")
         self["port"] = int(text)
 

@@ -104,14 +104,16 @@ class Timers:
     def _due(self) -> None:
         self._wakeup = None
         now = self._clock.seconds()
-        while self._heap and self._heap[0][0] <= now:
-            timer = heappop(self._heap)[2]
-            function = timer._function
-            if function is not None:
-                timer._function = None
-                timer.fired = True
-                self._live -= 1
-                function()  # makes something runnable, and raises nothing
-        if self._live == 0:
-            self._heap.clear()
-        self._arm()
+        try:
+            while self._heap and self._heap[0][0] <= now:
+                timer = heappop(self._heap)[2]
+                function = timer._function
+                if function is not None:
+                    timer._function = None
+                    timer.fired = True
+                    self._live -= 1
+                    function()
+        finally:  # whatever a function raises, the other limits hold
+            if self._live == 0:
+                self._heap.clear()
+            self._arm()

@@ -37,43 +37,57 @@ class Stop:
 
 @implementer(IPushProducer, IPullProducer)
 class _Backpressure:
-    """What is registered with the real transport, to hear when its buffer is full or empty."""
+    """
+    What is registered with the real transport, to hear when its buffer is full or empty.
 
-    __slots__ = ("_connection",)
+    :param producer: the user's own, which hears of it too.
+    """
 
-    def __init__(self, connection: ConnectionTransport) -> None:
+    __slots__ = ("_connection", "_producer")
+
+    def __init__(self, connection: ConnectionTransport, producer: Any = None) -> None:
         self._connection = connection
+        self._producer = producer
 
     def pauseProducing(self) -> None:
         # TLS also pauses what is written before its handshake is over; to stop
         # reading then would be to wait for ever.
         if not self._connection.in_handshake():
             self._connection.stop_reading(Stop.PEER_IS_SLOW)
+        if self._producer is not None:
+            self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        self._connection.drained()
+        if self._producer is None:
+            self._connection.drained()
+        else:
+            self._connection.go_on_reading(Stop.PEER_IS_SLOW)
+            self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The connection is gone, which the protocol is about to hear itself."""
+        # The connection is gone, which its protocol is about to hear itself.
+        if self._producer is not None:
+            self._producer.stopProducing()
 
 
 class ConnectionTransport:
     """
     The transport that a connection actor sees.
 
-    It is the Twisted transport, and has all that one has; ``write`` is faster,
-    and reading goes on when no :class:`Stop` is left. Writes keep their order.
+    It has the methods and attributes of the Twisted transport; ``write`` is
+    faster, and reading goes on when no :class:`Stop` is left. Writes keep their order.
 
     :param transport: the Twisted transport, of any kind.
     """
 
-    __slots__ = ("_at_once", "_producing", "_send", "_stops", "_transport", "_users_producer")
+    __slots__ = ("_at_once", "_closing", "_producing", "_send", "_stops", "_transport", "_users_producer")
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._stops = 0
         self._users_producer = False
         self._producing = False  # our producer is registered
+        self._closing = False
         self._at_once = type(transport) in PLAIN_TRANSPORTS
         # How to write at once; None while something is ahead in the buffer.
         self._send: Callable[[bytes], int] | None = None
@@ -125,18 +139,20 @@ class ConnectionTransport:
         """Let ``producer`` hear of the buffer; see ``IConsumer``. From now on all writes are buffered."""
         self._leave_fast_path()
         self._users_producer = True
-        self._transport.registerProducer(producer, streaming)
+        self._transport.registerProducer(_Backpressure(self, producer), streaming)
 
     def unregisterProducer(self) -> None:
         """The user's producer is done; see ``IConsumer``."""
         if self._users_producer:
             self._users_producer = False
             self._transport.unregisterProducer()
+            self.go_on_reading(Stop.PEER_IS_SLOW)
             self._register(streaming=True)
 
     def loseConnection(self) -> None:
         """Close after what was written is sent; see ``ITransport``."""
         # A transport whose producer is still registered never closes.
+        self._closing = True
         self._leave_fast_path()
         self._transport.loseConnection()
 
@@ -144,11 +160,13 @@ class ConnectionTransport:
 
     def loseWriteConnection(self) -> None:
         """Send no more after what was written; see ``IHalfCloseableDescriptor``."""
+        self._closing = True
         self._leave_fast_path()
         self._transport.loseWriteConnection()
 
     def abortConnection(self) -> None:
         """Close at once; see ``ITCPTransport``."""
+        self._closing = True
         self._leave_fast_path()
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()
@@ -168,7 +186,7 @@ class ConnectionTransport:
         self._stops |= reason
 
     def go_on_reading(self, reason: int) -> None:
-        """Drop a reason; read again if no other is left."""
+        """Drop one reason, or several; read again if no other is left."""
         if self._stops & reason:
             self._stops &= ~reason
             if not self._stops:
@@ -185,15 +203,16 @@ class ConnectionTransport:
 
     def closed(self) -> None:
         """Note that the connection is gone."""
-        self._at_once = False
-        self._send = None
-        self._producing = False
         self._stops |= Stop.CLOSED
+        self._closing = True
+        self._producing = False
+        self._leave_fast_path()
 
     def _register(self, streaming: bool) -> None:
-        self._transport.registerProducer(_Backpressure(self), streaming)
-        # Only now: a pull producer is asked at once, before anything has been sent.
-        self._producing = True
+        """Hear of the buffer, unless the transport is closing: it would wait for our producer for ever."""
+        if not self._closing:
+            self._transport.registerProducer(_Backpressure(self), streaming)
+            self._producing = True
 
     def in_handshake(self) -> bool:
         """Whether TLS has to read before it can write."""
@@ -204,12 +223,18 @@ class ConnectionTransport:
 
     def drained(self) -> None:
         """All that was buffered is sent."""
-        if self._producing:
-            if self._at_once:
-                self._producing = False
-                self._transport.unregisterProducer()
-                self._send = self._transport.socket.send
-            self.go_on_reading(Stop.PEER_IS_SLOW)
+        # A pull producer is also asked when it is registered, before anything is sent.
+        if not self._producing:
+            return
+        # Also where the producer comes back at once: TLS closes its transport by
+        # itself when the peer does, and that would wait for the producer for ever.
+        self._producing = False
+        self._transport.unregisterProducer()
+        if self._at_once:
+            self._send = self._transport.socket.send
+        else:
+            self._register(streaming=True)
+        self.go_on_reading(Stop.PEER_IS_SLOW)
 
     def _leave_fast_path(self) -> None:
         """Hand the real transport over as Twisted has it: no producer of ours, nothing past its buffer."""

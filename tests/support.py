@@ -167,7 +167,7 @@ class ConnectionTestCase(ActorTestCase):
             end.setsockopt(socket.SOL_SOCKET, option, 64 * 1024)
         client.settimeout(5)
         built = factory.buildProtocol(IPv4Address("TCP", *peer))
-        assert built is not None
+        assert isinstance(built, ActorProtocol)
         self.server = built
         self.wire = transport_class(accepted, built, peer, None, 1, self.reactor)
         self.wire.repstr = "<a connection under test>"  # which tcp.Server has from its port

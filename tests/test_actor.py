@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import deferLater
 
 from echoactor import Actor, Call, CoroutineActor, NotAnActor, Timeout
@@ -490,6 +490,24 @@ class ReceiveTests(ActorTestCase):
         address = self.spawn(confused)
         self.assertIn("can await Deferreds and me.receive()", caught[0])
         self.assertTrue(self.system.is_alive(address))
+
+    def test_in_a_deferreds_coroutine(self) -> None:
+        """Receiving inside ensureDeferred, which cannot work, raises there what is wrong."""
+        errors: list[str] = []
+
+        async def helper(me: CoroutineActor, wanted: Any) -> None:
+            try:
+                await me.receive(*wanted)
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        async def delegates(me: CoroutineActor) -> None:
+            for wanted in ((), (int,)):
+                await ensureDeferred(helper(me, wanted))
+
+        self.spawn(delegates)
+        self.assertEqual(len(errors), 2)
+        self.assertIn("in the actor's own coroutine only", errors[0])
 
     def test_many_selective_receives_share_the_turn(self) -> None:
         """An actor that always finds a match lets others have their turns in between."""

@@ -43,8 +43,9 @@ class AddressTests(ActorTestCase):
         """A copied message still reaches the same actor."""
         address, received = self.recorder()
         copy.deepcopy({"to": address})["to"].send("hello")
+        copy.copy(address).send("again")
         self.settle()
-        self.assertEqual(received, ["hello"])
+        self.assertEqual(received, ["hello", "again"])
 
     def test_pickle_is_refused(self) -> None:
         """Pickling says that an address means nothing elsewhere."""

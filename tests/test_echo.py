@@ -33,7 +33,7 @@ class EchoTests(SynchronousTestCase):
         assert isinstance(protocol, EchoProtocol)
         wire = StringTransport()
         protocol.makeConnection(wire)
-        for message in ("text", EndOfInput(), b"forged"):
+        for message in ("text", EndOfInput(), b"forged", 5):
             protocol.address.send(message)
         clock.advance(0)
         self.assertEqual(wire.value(), b"")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -54,6 +60,44 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.closed.callback(bytes(self.got))
+
+
+def send_close_and_read(port: int, certificate: str, size: int) -> bytes:
+    """What is read last, by a TLS client that sends, sends close_notify, and only then begins to read."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context(cafile=certificate)
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.settimeout(10)
+        wire.connect(("127.0.0.1", port))
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                wire.sendall(outgoing.read())
+                incoming.write(wire.recv(65536))
+        tls.write(bytes(size))
+        try:
+            tls.unwrap()
+        except ssl.SSLWantReadError:
+            pass
+
+        def send() -> None:
+            try:
+                wire.sendall(outgoing.read())
+            except OSError:
+                pass  # the server has closed; what it sent before is still there to read
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        time.sleep(0.2)  # so that the server's way back fills up
+        data = b"?"
+        while data:
+            data = wire.recv(1 << 20)
+        sending.join()
+        return data
 
 
 class RealTestCase(TestCase):
@@ -146,6 +190,18 @@ class EchoTests(RealTestCase):
         self.assertEqual(await client.read(len(data)), data)
         client.transport.loseConnection()
         await client.closed
+
+    async def test_tls_closed_under_backpressure(self) -> None:
+        """A TLS client that sends, closes its side and reads late gets an end, and nothing is left."""
+        pem = make_certificate(self.directory)
+        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        options = PrivateCertificate.loadPEM(pem.read_bytes()).options()
+        host = await self.serve(wrapServerTLS(options, plain))
+        for size in range(3_000_000, 3_040_000, 4000):
+            end = await deferToThread(send_close_and_read, host.port, str(pem), size)
+            self.assertEqual(end, b"")
+        while self.system.count_actors() or self.system._resources:
+            await deferLater(reactor, 0.01)
 
     async def test_tls_server_speaks_first(self) -> None:
         """A greeting written before the TLS handshake is over arrives, however large, and reading goes on."""

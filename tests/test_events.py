@@ -4,7 +4,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoactor import events
+from echoactor import ActorExit, events
 from echoactor.events import ActorEnded, ActorSpawned, DeadLetter, Events
 
 from .support import ActorTestCase, Adder, Recorder
@@ -40,14 +40,17 @@ class EventsTests(SynchronousTestCase):
         """What a listener raises is logged and keeps the event from nobody."""
         stream, heard = Events(), list[object]()
 
-        def fail(event: int) -> None:
-            raise ZeroDivisionError
+        errors: list[BaseException] = [ZeroDivisionError(), ActorExit("normal"), GeneratorExit()]
+
+        def fail(number: int) -> None:
+            raise errors[number]
 
         stream.subscribe(int, fail)
         stream.subscribe(int, heard.append)
-        stream.emit(1)
-        self.assertEqual(heard, [1])
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        for number in range(len(errors)):
+            stream.emit(number)
+            self.assertEqual(heard.pop(), number)
+            self.assertEqual(len(self.flushLoggedErrors()), 1)
 
 
 class RuntimeEventTests(ActorTestCase):

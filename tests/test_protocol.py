@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransport, StringTransportWithDisconn
 from twisted.python.failure import Failure
 
 from echoactor import (
+    Actor,
     ActorFactory,
     ActorProtocol,
     Address,
@@ -24,7 +25,7 @@ from echoactor import (
     NotAnActor,
     Shutdown,
 )
-from echoactor.events import ActorEnded, ConnectionClosed, ConnectionOpened
+from echoactor.events import ActorEnded, ActorSpawned, ConnectionClosed, ConnectionOpened
 from echoactor.protocol import CLOSE_TIME, MAILBOX_LIMIT
 
 from .support import ActorTestCase, ConnectionTestCase, Recorder
@@ -163,9 +164,9 @@ class ConnectionTests(WireTestCase):
         self.assertEqual(self.successResultOf(pending), "answer")
 
     def test_forged_bytes(self) -> None:
-        """Bytes that another actor sends are not taken for the peer's: they are dead letters."""
+        """Bytes or an end of input from another actor do not pass for the peer's: they are dead letters."""
         server = self.connect()
-        for forged in (b"forged", b""):
+        for forged in (b"forged", EndOfInput()):
             server.address.send(forged)
         self.settle()
         self.assertEqual((server.log, self.system.dead_letters), (["made"], 2))
@@ -295,6 +296,35 @@ class ConnectionTests(WireTestCase):
             heard, [ConnectionOpened(server.address, peer), ConnectionClosed(server.address, peer, "normal")]
         )
 
+    def test_first_step(self) -> None:
+        """connectionMade is the first step, also when those who hear of the connection send to it at once."""
+
+        def welcome(event: Any) -> None:
+            event.address.send("welcome")
+
+        self.system.events.subscribe(ActorSpawned, welcome)
+        self.system.events.subscribe(ConnectionOpened, welcome)
+        server = self.connect()
+        self.settle()
+        self.assertEqual(server.log, ["made", "welcome", "welcome"])
+
+    def test_hooks_have_no_common_names(self) -> None:
+        """A user's attributes may have any name without an underscore pair or actor_ in front."""
+
+        class Plain(Actor):
+            def __init__(self) -> None:
+                self._cell = self._ended = self._awaited = self._awaits = self._connection = 0
+
+            async def receive(self, message: Any) -> None:
+                await succeed(None)
+
+        address = self.spawn(Plain)
+        address.send(1)
+        self.settle()
+        self.assertTrue(self.system.is_alive(address))
+        address.exit("shutdown")
+        self.settle()
+
     def test_not_spawned(self) -> None:
         """A protocol class cannot be spawned, and cannot be made by another factory."""
         with self.assertRaisesRegex(NotAnActor, "ActorFactory"):
@@ -310,10 +340,14 @@ class ConnectionTests(WireTestCase):
         self.assertIn("ActorProtocol needs a method receive", failure.getErrorMessage())
 
     def test_refused_while_stopping(self) -> None:
-        """A factory of a system that stops refuses connections."""
-        self.system.stopService()
-        self.assertIsNone(EchoFactory(self.system).buildProtocol(None))
-        self.settle()
+        """A factory of a system that stops or has stopped aborts new connections."""
+        stopped = self.system.stopService()
+        for _ in range(2):
+            wire = Wire()
+            EchoFactory(self.system).buildProtocol(None).makeConnection(wire)
+            self.assertTrue(wire.aborting)
+            self.settle()
+        self.successResultOf(stopped)
 
     def test_stop_waits_for_connections(self) -> None:
         """The system has stopped when its connections are gone, and aborts them when told to hurry."""
@@ -357,6 +391,25 @@ class AwaitingTests(WireTestCase):
         self.settle()
         self.assertEqual(server.log, [b"one", "done", EndOfInput(), "done"])
         self.assertTrue(self.wire.disconnecting)
+
+    def test_reads_on_while_it_closes(self) -> None:
+        """An actor that ends while it awaits reads on, for TLS closes when it has read the peer's consent."""
+        for reason in ("shutdown", "normal"):
+
+            class Leaves(Patient):
+                async def receive(self, message: Any) -> None:
+                    await self.gate
+                    self.exit("normal")
+
+            server = self.connect(Leaves)
+            server.dataReceived(b"one")
+            self.assertEqual(self.wire.producerState, "paused")
+            if reason == "normal":
+                server.gate.callback(None)
+            else:
+                server.address.exit(reason)
+            self.settle()
+            self.assertEqual((self.wire.producerState, self.wire.disconnecting), ("producing", True))
 
     def test_ended_while_it_awaits(self) -> None:
         """A connection lost while receive awaits ends when that is done; a killed one, at once."""

@@ -91,12 +91,31 @@ class ListenerTests(ActorTestCase):
                 self.listener(fail(error)).privilegedStartService()
 
     def test_late_failure(self) -> None:
-        """An endpoint that fails later is logged; one that is stopped before it is open says nothing."""
+        """An endpoint that fails later is logged; a port that comes after the stop is closed at once."""
         pending: Deferred[Any] = Deferred()
         self.listener(pending).startService()
         pending.errback(OSError("too bad"))
         self.assertEqual(self.lines, ["cannot listen on tcp:8080: too bad"])
-        listener = self.listener(Deferred())
+        pending, port = Deferred(), Port()
+        listener = self.listener(pending)
         listener.startService()
         listener.stopService()
-        self.assertEqual(len(self.lines), 1)
+        pending.callback(port)
+        self.assertEqual((port.closed, listener.port, len(self.lines)), (True, None, 1))
+
+    def test_once(self) -> None:
+        """A port that is open is not opened again, however often the service is started."""
+        listener = self.listener(succeed(Port()))
+        for start in (listener.startService, listener.privilegedStartService, listener.startService):
+            start()
+        self.assertEqual(self.endpoint.listened, 1)
+
+    def test_again(self) -> None:
+        """After a failure, starting the system again tries again."""
+        listener = self.listener(fail(OSError("in use")))
+        listener.setServiceParent(self.system)
+        with self.assertRaises(ListenError):
+            self.system.startService()
+        self.endpoint.result = succeed(Port())
+        self.system.startService()
+        self.assertIsNotNone(listener.port)

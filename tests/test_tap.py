@@ -48,6 +48,7 @@ class OptionsTests(SynchronousTestCase):
             (["--port", "abc"], "--port: 'abc'"),
             (["--port", "-1"], "--port: '-1'"),
             (["--port", ""], "--port: ''"),
+            (["--port", "9" * 5000], "--port: '999"),
             (["--port", "8\u066080"], "--port: "),
             (["--port"], "--port requires argument"),
             (["--prot", "1"], "--prot not recognized"),

@@ -187,6 +187,37 @@ class ProducerTests(ConnectionTestCase):
             transport.loseConnection()
             self.assertEqual(self.read_all(client), before + BIG + b"after")
 
+    def test_unregistered_after_closing(self) -> None:
+        """A producer may be unregistered after loseConnection, as is usual; the connection closes."""
+        client = self.connect(Silent)
+        transport = self.server.transport
+        transport.registerProducer(Producer(), True)
+        transport.write(BIG)
+        transport.loseConnection()
+        transport.unregisterProducer()
+        self.assertEqual(self.read_all(client), BIG)
+        self.poll()
+        self.assertTrue(transport.is_closed)
+
+    def test_backpressure_with_a_users_producer(self) -> None:
+        """With a user's producer, too, nothing is read while the peer does not take what was written."""
+        client = self.connect(Silent)
+        transport, producer = self.server.transport, Producer()
+        transport.registerProducer(producer, True)
+        transport.write(BIG)
+        self.assertEqual((producer.told, self.wire in self.reactor.readers), (["pause"], False))
+        client.setblocking(False)
+        while self.wire not in self.reactor.readers:
+            self.poll(1)
+            try:
+                client.recv(1 << 20)
+            except BlockingIOError:
+                pass
+        self.assertEqual(producer.told, ["pause", "resume"])
+        transport.abortConnection()
+        self.poll()
+        self.assertEqual(producer.told[-1], "stop")
+
     def test_second_producer(self) -> None:
         """A second producer is refused, as on any Twisted transport."""
         self.connect(Silent)
