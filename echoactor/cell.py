@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .signals import Ties
     from .system import ActorSystem
 
-__all__ = ["DEAD", "RUNNABLE", "RUNNING", "WAITING", "Cell", "Life"]
+__all__ = ["DEAD", "RUNNABLE", "RUNNING", "WAITING", "Cell", "Life", "Plan"]
 
 _log = Logger()
 
@@ -29,6 +29,10 @@ STUBBORN = 100
 
 _unclosable: list[Any] = []
 """Coroutines that cannot be closed. Freeing one would make Python try again and complain on stderr."""
+
+
+Plan = tuple[Callable[..., Any], tuple[Any, ...]]
+"""What was given to spawn: an Actor class or a coroutine function, and its arguments."""
 
 
 class Life(Enum):
@@ -56,6 +60,7 @@ class Cell(Mailbox):
     """
     One actor as the runtime sees it: a mailbox, and a life.
 
+    :ivar plan: what its first step makes or calls; None after it.
     :ivar doom: an exit signal that will end the actor when its current step
         is over, as a tuple of one reason; the first one counts.
     :ivar ties: links and monitors; None until there is one.
@@ -63,11 +68,12 @@ class Cell(Mailbox):
         ``receive`` returned and that is not done (callback style).
     """
 
-    __slots__ = ("address", "awaited", "coroutine", "doom", "life", "system", "ties", "traps_exits")
+    __slots__ = ("address", "awaited", "coroutine", "doom", "life", "plan", "system", "ties", "traps_exits")
 
-    def __init__(self, system: ActorSystem, address: Address) -> None:
+    def __init__(self, system: ActorSystem, address: Address, plan: Plan | None) -> None:
         self.arrived = None
         self.backlog = None
+        self.plan = plan
         self.system = system
         self.address = address
         self.life = RUNNABLE
@@ -87,6 +93,7 @@ class Cell(Mailbox):
     def release(self, reason: object) -> None:
         """The address is dead and everybody knows: let go of what is held."""
         self.clear()
+        self.plan = None
         coroutine, self.coroutine = self.coroutine, None
         awaited, self.awaited = self.awaited, None
         if awaited is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .actor import FIRST, LOOK, NEWS, Actor, CoroutineActor
 from .address import Address
-from .cell import RUNNABLE, RUNNING, WAITING, Cell
+from .cell import RUNNABLE, RUNNING, WAITING, Cell, Plan
 from .mailbox import EMPTY
 
 if TYPE_CHECKING:
@@ -24,17 +24,16 @@ than some 50 microseconds."""
 class CallbackCell(Cell):
     """An actor in class style."""
 
-    __slots__ = ("actor", "plan")
+    __slots__ = ("actor",)
 
     def __init__(
         self,
         system: ActorSystem,
         address: Address,
-        plan: tuple[type[Actor], tuple[Any, ...]] | None,
+        plan: Plan | None,
         actor: Actor | None = None,
     ) -> None:
-        Cell.__init__(self, system, address)
-        self.plan = plan
+        Cell.__init__(self, system, address, plan)
         self.actor = actor
 
     def run(self) -> int:
@@ -98,10 +97,6 @@ class CallbackCell(Cell):
         if self.actor is not None:
             self.actor.terminate(reason)
 
-    def release(self, reason: object) -> None:
-        self.plan = None
-        Cell.release(self, reason)
-
     def await_begins(self) -> None:
         """What ``receive`` returned is being awaited, and messages wait."""
 
@@ -113,12 +108,13 @@ class CallbackCell(Cell):
         if self.coroutine is not None:
             return self._resume()
         assert self.plan is not None
+        kind: Any
         kind, args = self.plan
         self.plan = None
         # kind(*args) in two steps, so that self.address and self.spawn work in __init__.
         actor = kind.__new__(kind, *args)
         actor._actor_cell = self
-        actor.__init__(*args)  # type: ignore[misc]
+        actor.__init__(*args)
         self.actor = actor
         return self.doom is None
 
@@ -161,13 +157,10 @@ class CallbackCell(Cell):
 class CoroutineCell(Cell):
     """An actor in coroutine style."""
 
-    __slots__ = ("plan", "wants")
+    __slots__ = ("wants",)
 
-    def __init__(
-        self, system: ActorSystem, address: Address, plan: tuple[Callable[..., Any], tuple[Any, ...]]
-    ) -> None:
-        Cell.__init__(self, system, address)
-        self.plan: tuple[Callable[..., Any], tuple[Any, ...]] | None = plan
+    def __init__(self, system: ActorSystem, address: Address, plan: Plan) -> None:
+        Cell.__init__(self, system, address, plan)
         self.wants = LOOK
 
     def run(self) -> int:
@@ -201,10 +194,6 @@ class CoroutineCell(Cell):
         else:
             self._end_step()
         return handled or 1
-
-    def release(self, reason: object) -> None:
-        self.plan = None
-        Cell.release(self, reason)
 
     def _begin(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.plan = None
