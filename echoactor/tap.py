@@ -46,6 +46,8 @@ class Options(UsageOptions):
         """TCP port to listen on, 0 for any free one  [default: 8080, unless an --endpoint is given]"""
         if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
             raise UsageError(f"--port: {text!r} is not a number from 0 to 65535")
+        if self["port"] is not None:
+            raise UsageError("--port: given twice; give further ports as --endpoint tcp:PORT")
         self["port"] = int(text)
 
     def opt_endpoint(self, description: str) -> None:
@@ -75,7 +77,7 @@ class Options(UsageOptions):
         try:
             super().parseOptions(options)
         except UsageError as error:
-            raise SystemExit(f"echoactor: {error}  (see echoactor --help)") from None
+            raise SystemExit(f"echoactor: {error}; twistd echoactor --help lists the options") from None
 
 
 class _Command(MultiService):
@@ -137,6 +139,19 @@ def _told_in_one_line() -> Iterator[None]:
         raise
 
 
+def _why_not(error: Exception) -> str:
+    """What is wrong with an endpoint string, without the parser's internals."""
+    match error:
+        case ImportError():
+            return f"the package {error.name} is not installed (pip install 'twisted[tls]')"
+        case OSError():
+            return f"{error.filename}: {error.strerror}"
+        case ValueError() if "endpoint type" in str(error):
+            return str(error)
+        case _:
+            return "its arguments do not fit its type"
+
+
 def makeService(options: Options) -> IService:
     """
     Make the service that the command runs.
@@ -156,7 +171,7 @@ def makeService(options: Options) -> IService:
         try:
             endpoint = serverFromString(reactor, description)
         except Exception as error:  # each endpoint parser raises what it likes
-            line = f"echoactor: --endpoint: {description!r} is not a server endpoint like tcp:8080: {error}"
-            raise SystemExit(line) from None
+            line = f"echoactor: --endpoint: {description!r} cannot be used: {_why_not(error)}"
+            raise SystemExit(f"{line}; an endpoint is written like tcp:8080 or unix:/run/echo") from None
         Listener(endpoint, factory, description).setServiceParent(system)
     return _Command(system)

@@ -1,7 +1,7 @@
 """
 A chat room: connections are actors that send to each other.
 
-Run it: ``python examples/chat.py 8081``, then ``nc localhost 8081`` in several terminals.
+Run it: ``python examples/chat.py 8082``, then ``nc localhost 8082`` in several terminals.
 The first line is your name, every other line goes to all the others.
 """
 
@@ -110,7 +110,7 @@ class ChatFactory(ActorFactory):
         self.protocol = lambda: Member(room)
 
 
-def main(reactor: Any, port: str = "8081") -> Deferred[Any]:
+def main(reactor: Any, port: str = "8082") -> Deferred[Any]:
     """Serve until interrupted."""
     system = ActorSystem(reactor)
     reactor.addSystemEventTrigger("before", "shutdown", system.stopService)

@@ -186,7 +186,7 @@ class ErrorTests(CommandTestCase):
             for arguments, words in (
                 (("--port", "99999"), "--port: '99999' is not a number from 0 to 65535"),
                 (("--port", "abc"), "--port: 'abc' is not a number from 0 to 65535"),
-                (("-e", "nonsense:1"), "--endpoint: 'nonsense:1' is not a server endpoint"),
+                (("-e", "nonsense:1"), "--endpoint: 'nonsense:1' cannot be used"),
             ):
                 result = self.run_command(*command, "echoactor", *arguments)
                 self.check_error(result, words)

@@ -52,6 +52,7 @@ class OptionsTests(SynchronousTestCase):
             (["--port", "8\u066080"], "--port: "),
             (["--port"], "--port requires argument"),
             (["--prot", "1"], "--prot not recognized"),
+            (["--port", "1", "-p", "2"], "--port: given twice"),
             (["8080"], "unexpected argument '8080'"),
         ):
             with self.assertRaises(SystemExit) as caught:
@@ -63,11 +64,22 @@ class OptionsTests(SynchronousTestCase):
 
     def test_wrong_endpoints(self) -> None:
         """An endpoint string that does not parse ends the command with one line that names it."""
-        for description in ("nonsense:1", "tcp", "tcp:x", "", ":", "ssl:1:privateKey=/nowhere"):
+        for description, why in (
+            ("nonsense:1", "Unknown endpoint type: 'nonsense'"),
+            ("8080", "Unknown endpoint type"),
+            ("ssl:1:privateKey=/nowhere", "/nowhere: No such file"),
+            ("tcp", "its arguments do not fit its type"),
+            ("tcp:x", "its arguments do not fit its type"),
+            ("tcp6:::1:8080", "its arguments do not fit its type"),
+            ("", "endpoint"),
+            (":", "endpoint"),
+        ):
             with self.assertRaises(SystemExit) as caught:
                 self.endpoints("-e", description)
             line = str(caught.exception.code)
-            self.assertIn(f"--endpoint: {description!r} is not a server endpoint", line)
+            self.assertIn(f"--endpoint: {description!r} cannot be used: ", line)
+            self.assertIn(why, line)
+            self.assertIn("written like tcp:8080", line)
             self.assertNotIn("\n", line)
 
     def test_usage_error_is_ours(self) -> None:
