@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -54,6 +56,31 @@ class ExampleTests(CommandTestCase):
         self.assertEqual(stream.readline(), b"What is your name?\n")
         stream.write(name.encode() + b"\n")
         return stream
+
+    def test_readme(self) -> None:
+        """The README's programs run as they stand, and the second one answers as it says."""
+        readme = (EXAMPLES.parent / "README.rst").read_text()
+        blocks = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", readme)
+        echo, counting = (textwrap.dedent(block) for block in blocks)
+        self.assertEqual(self.run_command(sys.executable, "-W", "error", "-c", echo).returncode, 0)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        program = counting.replace("tcp:8083", f"tcp:{self.port}:interface=127.0.0.1")
+        child = subprocess.Popen([sys.executable, "-W", "error", "-c", program], cwd=self.directory)
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        client = self.wait_for(self.try_to_connect, "listening")
+        for data, answer in ((b"hello", b"5 bytes so far\n"), (b"world", b"10 bytes so far\n")):
+            client.sendall(data)
+            self.assertEqual(client.recv(100), answer)
+        child.terminate()
+        self.assertEqual(client.recv(1), b"")
+
+    def try_to_connect(self) -> socket.socket | None:
+        try:
+            return self.connect()
+        except ConnectionRefusedError:
+            return None
 
     def test_chat(self) -> None:
         """In the chat room, what one says the others see, and who leaves is missed; also after a crash."""
