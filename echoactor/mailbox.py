@@ -43,10 +43,6 @@ class Mailbox:
         else:
             self.arrived.append(message)
 
-    def has_unread(self) -> bool:
-        """Whether any message waits."""
-        return self.arrived is not None or self.backlog is not None
-
     def count_unread(self) -> int:
         """How many messages wait."""
         return len(self.backlog or ()) + len(self.arrived or ())

@@ -282,7 +282,7 @@ class CallbackTests(ActorTestCase):
         with self.assertRaisesRegex(TypeError, "Late.terminate must be a plain function"):
 
             class Late(Actor):
-                async def terminate(self, reason: object) -> None: ...  # type: ignore[override]
+                async def terminate(self, reason: object) -> None: ...  # type: ignore[override]  # refused
 
     def test_no_me_receive(self) -> None:
         """An async receive that awaits what only a coroutine actor may await gets a TypeError there."""
@@ -440,7 +440,7 @@ class ReceiveTests(ActorTestCase):
             def __eq__(self, other: object) -> bool:
                 raise ArithmeticError("hostile")
 
-            __hash__ = None  # type: ignore[assignment]
+            __hash__ = None  # type: ignore[assignment]  # as Python does it
 
         got: list[Any] = []
         hostile = Hostile()

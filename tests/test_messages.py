@@ -41,7 +41,7 @@ class ReasonTests(SynchronousTestCase):
             def __eq__(self, other: object) -> bool:
                 raise ArithmeticError
 
-            __hash__ = None  # type: ignore[assignment]
+            __hash__ = None  # type: ignore[assignment]  # as Python does it
 
         self.assertTrue(is_error(Hostile()))
 

@@ -55,7 +55,7 @@ class ListenerTests(ActorTestCase):
 
     def listener(self, result: Deferred[Any]) -> Listener:
         self.endpoint = Endpoint(result)
-        return Listener(self.endpoint, EchoFactory(self.system), "tcp:8080")  # type: ignore[arg-type]
+        return Listener(self.endpoint, EchoFactory(self.system), "tcp:8080")  # type: ignore[arg-type]  # a stub
 
     def test_privileged(self) -> None:
         """The port is opened in privilegedStartService, once, and the log says where."""

@@ -255,7 +255,7 @@ class ExitTests(SignalTestCase):
             def __eq__(self, other: object) -> bool:
                 raise ArithmeticError
 
-            __hash__ = None  # type: ignore[assignment]
+            __hash__ = None  # type: ignore[assignment]  # as Python does it
 
             def __repr__(self) -> str:
                 raise ArithmeticError
