@@ -31,7 +31,7 @@ __all__ = ["ActorSystem", "Resource", "RunQueue", "Runnable"]
 _log = Logger()
 
 TURN = 1000
-"""Messages handled in one turn of the reactor: about a millisecond of small
+"""Messages handled in one turn of the reactor: half a millisecond of small
 ones. More would let sockets and timers wait, fewer would spend the time in the
 reactor's own loop."""
 

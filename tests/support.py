@@ -184,17 +184,32 @@ class ConnectionTestCase(ActorTestCase):
     def read_all(self, client: socket.socket, polls: int = 10_000) -> bytes:
         """Read until the server closes."""
         got = bytearray()
-        client.setblocking(False)
         for _ in range(polls):
-            self.poll(1)
-            try:
-                data = client.recv(1 << 20)
-            except BlockingIOError:
-                continue
-            if not data:
+            data = self.read_some(client)
+            if data == b"":
                 return bytes(got)
-            got += data
+            got += data or b""
         self.fail(f"the server did not close; got {len(got)} bytes")
+
+    def read_some(self, client: socket.socket) -> bytes | None:
+        """Poll once and read what has come; None if nothing has, b"" at the end."""
+        client.setblocking(False)
+        self.poll(1)
+        try:
+            return client.recv(1 << 20)
+        except BlockingIOError:
+            return None
+
+    def send_much(self, client: socket.socket, piece: bytes, times: int) -> int:
+        """Send a piece that often, polling when the way is full; returns how many bytes were taken."""
+        client.setblocking(False)
+        sent = 0
+        for _ in range(times):
+            try:
+                sent += client.send(piece)
+            except BlockingIOError:
+                self.poll(1)
+        return sent
 
 
 def make_certificate(directory: Path) -> Path:

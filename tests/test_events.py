@@ -2,7 +2,9 @@
 
 from unittest import mock
 
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from echoactor import ActorExit, events
 from echoactor.events import ActorEnded, ActorSpawned, DeadLetter, Events
@@ -63,6 +65,20 @@ class RuntimeEventTests(ActorTestCase):
         address.exit("shutdown")
         self.settle()
         self.assertEqual(heard, [ActorSpawned(address), ActorEnded(address, "shutdown")])
+
+    def test_crash_log(self) -> None:
+        """A crash is one log event, critical, with the actor's address and the traceback."""
+        logged: list[LogEvent] = []
+        observer = implementer(ILogObserver)(lambda event: logged.append(event))
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        address = self.spawn(Adder)
+        address.send(ZeroDivisionError("boom"))
+        self.settle()
+        [event] = [event for event in logged if event.get("log_namespace") == "echoactor.events"]
+        self.assertEqual((event["log_level"], event["address"]), (LogLevel.critical, str(address)))
+        self.assertIn("in receive", event["log_failure"].getTraceback())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_dead_letter(self) -> None:
         """A message to a dead address is an event."""

@@ -455,13 +455,7 @@ class HalfCloseTests(ConnectionTestCase):
     def test_under_backpressure(self) -> None:
         """Half-close while the way back is full loses nothing, and the end of input comes once."""
         client = self.connect(EchoProtocol)
-        client.setblocking(False)
-        sent = 0
-        for _ in range(1000):
-            try:
-                sent += client.send(b"x" * 4096)
-            except BlockingIOError:
-                self.poll(1)
+        sent = self.send_much(client, b"x" * 4096, 1000)
         client.shutdown(1)
         self.assertEqual(len(self.read_all(client)), sent)
 
@@ -500,13 +494,7 @@ class SlowReaderTests(ConnectionTestCase):
     def test_never_reads(self) -> None:
         """A client that sends and never reads stops being read, and little is buffered."""
         client = self.connect(EchoProtocol)
-        client.setblocking(False)
-        sent = 0
-        for _ in range(2000):
-            try:
-                sent += client.send(b"x" * 65536)
-            except BlockingIOError:
-                self.poll(1)
+        sent = self.send_much(client, b"x" * 65536, 2000)
         self.assertLess(sent, 16_000_000)  # of 131 MB; the kernel holds most of it
         self.assertNotIn(self.wire, self.reactor.readers)
         buffered = len(self.wire.dataBuffer) + self.wire._tempDataLen

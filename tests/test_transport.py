@@ -64,14 +64,9 @@ class WriteTests(ConnectionTestCase):
         """After all that was buffered is sent, bytes go out at once again."""
         client = self.connect(Silent)
         self.server.transport.write(BIG)
-        client.setblocking(False)
         got = 0
         while got < len(BIG):
-            self.poll(1)
-            try:
-                got += len(client.recv(1 << 20))
-            except BlockingIOError:
-                pass
+            got += len(self.read_some(client) or b"")
         self.poll()
         self.assertEqual(self.reactor.writers, set())
         self.server.transport.write(b"at once")
@@ -83,13 +78,8 @@ class WriteTests(ConnectionTestCase):
         self.assertIn(self.wire, self.reactor.readers)
         self.server.transport.write(BIG)
         self.assertNotIn(self.wire, self.reactor.readers)
-        client.setblocking(False)
         while self.wire not in self.reactor.readers:
-            self.poll(1)
-            try:
-                client.recv(1 << 20)
-            except BlockingIOError:
-                pass
+            self.read_some(client)
         self.assertEqual(self.reactor.writers, set())
 
     def test_never_past_a_subclass(self) -> None:
@@ -160,13 +150,8 @@ class ReadingTests(ConnectionTestCase):
         client = self.connect(Silent)
         self.server.transport.pauseProducing()
         self.server.transport.write(BIG)
-        client.setblocking(False)
         for _ in range(200):
-            self.poll(1)
-            try:
-                client.recv(1 << 20)
-            except BlockingIOError:
-                pass
+            self.read_some(client)
         self.assertEqual((self.reactor.writers, self.reactor.readers), (set(), set()))
         self.server.transport.resumeProducing()
         self.assertIn(self.wire, self.reactor.readers)
@@ -206,13 +191,8 @@ class ProducerTests(ConnectionTestCase):
         transport.registerProducer(producer, True)
         transport.write(BIG)
         self.assertEqual((producer.told, self.wire in self.reactor.readers), (["pause"], False))
-        client.setblocking(False)
         while self.wire not in self.reactor.readers:
-            self.poll(1)
-            try:
-                client.recv(1 << 20)
-            except BlockingIOError:
-                pass
+            self.read_some(client)
         self.assertEqual(producer.told, ["pause", "resume"])
         transport.abortConnection()
         self.poll()
