@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator
 from enum import Enum
 from types import coroutine
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+from twisted.internet.defer import Deferred
 
 from . import signals
 from .address import Address
@@ -36,18 +38,19 @@ class ActorContext:
     @property
     def system(self) -> ActorSystem:
         """The system the actor lives in."""
-        return self._actor_cell.system
+        return cast("ActorSystem", self._actor_cell.system)
 
-    def spawn(self, function: Callable[..., Any], *args: Any, link: bool = False) -> Address:
+    def spawn(self, function: Callable[..., Any], *args: Any, **options: Any) -> Address:
         """
         Start another actor; see :meth:`ActorSystem.spawn <echoactor.ActorSystem.spawn>`.
 
-        :param link: also link it to this actor, before its first step.
+        To be used in this actor's own steps, as it says *the current actor*.
         """
-        child = self.system.spawn(function, *args)
-        if link:
-            self.link(child)
-        return child
+        return self.system.spawn(function, *args, **options)
+
+    def start(self, function: Callable[..., Any], *args: Any, **options: Any) -> Deferred[Address]:
+        """Start another actor and wait for it; see :meth:`ActorSystem.start <echoactor.ActorSystem.start>`."""
+        return self.system.start(function, *args, **options)
 
     def exit(self, reason: object = "normal") -> NoReturn:
         """
@@ -79,9 +82,13 @@ class ActorContext:
         """
         return signals.monitor(self._actor_cell, address)
 
-    def demonitor(self, monitor: Monitor) -> None:
-        """Stop watching. A ``Down`` that waits in the mailbox already stays there."""
-        signals.demonitor(self._actor_cell, monitor)
+    def demonitor(self, monitor: Monitor, *, flush: bool = False) -> None:
+        """
+        Stop watching.
+
+        :param flush: also take a ``Down`` out of the mailbox that waits there already; else it stays.
+        """
+        signals.demonitor(self._actor_cell, monitor, flush=flush)
 
     @property
     def trap_exits(self) -> bool:
@@ -110,6 +117,7 @@ class Actor(ActorContext):
     """
 
     __slots__ = ()
+    _is_actor_class = True  # what spawn asks for
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -119,6 +127,13 @@ class Actor(ActorContext):
                 f"{cls.__qualname__}.terminate must be a plain function; "
                 "cleanup that awaits belongs into an actor that traps exits"
             )
+
+    def started(self) -> Awaitable[None] | None:
+        """
+        Do what a constructor cannot: await. The mailbox waits until it is done.
+
+        ``start`` waits for it, and so does a supervisor before it starts the next child.
+        """
 
     def receive(self, message: Any) -> Awaitable[None] | None:
         """
@@ -157,15 +172,6 @@ def _refuse_foreign_driver() -> None:
     raise RuntimeError("me.receive() can be awaited in the actor's own coroutine only, not in a Deferred's")
 
 
-@coroutine
-def _receive_first() -> Generator[Wants, Any, Any]:
-    message = yield FIRST
-    if message is FIRST:
-        _refuse_foreign_driver()
-    return message
-
-
-@coroutine
 def _receive(
     cell: Cell, wanted: Callable[[object], object] | None, timeout: float | None
 ) -> Generator[Wants, object, Any]:
@@ -184,10 +190,11 @@ def _receive(
         while True:
             message = cell.take_first() if wanted is None else cell.take_match(wanted, known)
             if message is not EMPTY:
+                cell.handled += 1
                 return message
             if timeout is not None:
                 if timer is None and timeout > 0:
-                    timer = cell.system.timers.schedule(timeout, cell.make_runnable)
+                    timer = cell.system.timers.schedule(timeout, cell.look_again)
                 elif timer is None or timer.fired:
                     return Timeout()
             known = len(cell.backlog or ())
@@ -219,9 +226,10 @@ class CoroutineActor(ActorContext):
 
     __slots__ = ()
 
+    @coroutine  # and not a function that makes one, which would cost every message a call more
     def receive(
         self, *wanted: type | Callable[[Any], object], timeout: float | None = None
-    ) -> Awaitable[Any]:
+    ) -> Generator[Wants, Any, Any]:
         """
         Wait for a message; Elixir: ``receive do … after … end``.
 
@@ -237,6 +245,9 @@ class CoroutineActor(ActorContext):
         What a predicate raises is raised here; the message stays queued.
         """
         if not wanted and timeout is None:
-            return _receive_first()
+            message = yield FIRST
+            if message is FIRST:
+                _refuse_foreign_driver()
+            return message
         check_seconds("timeout", timeout)
-        return _receive(self._actor_cell, _matcher(wanted) if wanted else None, timeout)
+        return (yield from _receive(self._actor_cell, _matcher(wanted) if wanted else None, timeout))

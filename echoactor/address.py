@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 if TYPE_CHECKING:
-    from .system import ActorSystem
+    from .delayed import MessageTimer
+    from .runtime import Runtime
 
 __all__ = ["Address"]
 
@@ -28,7 +29,7 @@ class Address:
 
     __slots__ = ("_system", "number")
 
-    def __init__(self, system: ActorSystem, number: int) -> None:
+    def __init__(self, system: Runtime, number: int) -> None:
         self._system = system
         self.number = number
 
@@ -44,7 +45,7 @@ class Address:
         :param message: any object. Best something nobody changes later: a
             frozen dataclass, a tuple, a string.
         """
-        self._system.deliver(self.number, message)
+        self._system.deliver(self, message)
 
     def call(self, request: object, timeout: float | None = 5.0) -> Deferred[Any]:
         """
@@ -75,6 +76,42 @@ class Address:
         :param reason: any value.
         """
         self._system.exit(self, reason)
+
+    def stop(self, reason: object = "normal", timeout: float | None = None) -> Deferred[None]:
+        """
+        Let the actor end by itself as soon as its current step is over; OTP: ``GenServer.stop``.
+
+        It ends as by its own ``exit(reason)``: ``terminate`` is called, whether
+        it traps exits or not.
+
+        :param timeout: how long to wait for its end, in seconds; None waits for ever.
+        :returns: a Deferred that fires when the actor is dead. It fails with
+            :exc:`~echoactor.CalleeExited` when it was dead before (reason
+            ``"noproc"``) or ends for another reason, with
+            :exc:`~echoactor.CallTimeout`, or with :exc:`~echoactor.CallingSelf`.
+        """
+        return self._system.stop(self, reason, timeout)
+
+    def send_after(self, delay: float, message: object) -> MessageTimer:
+        """
+        Send ``message`` once, later; Elixir: ``Process.send_after``.
+
+        :param delay: seconds from now.
+        :returns: a timer that can be cancelled. It ends with the receiver.
+        :raises ValueError: ``delay`` is no number of seconds >= 0.
+        """
+        return self._system.send_later(self, message, delay, repeat=False)
+
+    def send_interval(self, interval: float, message: object) -> MessageTimer:
+        """
+        Send ``message`` again and again; Erlang: ``timer:send_interval``.
+
+        :param interval: seconds before the first message, and between messages.
+            One that is late does not shift those after it.
+        :returns: a timer that can be cancelled. It ends with the receiver.
+        :raises ValueError: ``interval`` is no number of seconds > 0.
+        """
+        return self._system.send_later(self, message, interval, repeat=True)
 
     def _key(self) -> tuple[str, int, int]:
         return (self._system.label, self._system.start_number, self.number)

@@ -1,4 +1,4 @@
-"""A request and its reply: OTP's ``GenServer.call``, as a Deferred."""
+"""Waiting for an actor: for its reply (OTP's ``GenServer.call``), its start or its end, each as a Deferred."""
 
 from __future__ import annotations
 
@@ -7,77 +7,59 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from . import signals
 from .address import Address
-from .errors import CalleeExited, CallingSelf, CallTimeout
+from .errors import CalleeExited, CallingSelf, CallTimeout, StartFailed
 from .messages import Call
-from .signals import ties_of
 from .timers import Timer, check_seconds
 
 if TYPE_CHECKING:
-    from .system import ActorSystem
+    from .cell import Cell
+    from .runtime import Runtime
 
-__all__ = ["Reply", "start_call"]
+__all__ = ["Reply", "start_call", "wait_for_end", "wait_for_start"]
 
 
-class Reply:
+class _Wait:
     """
-    How a callee answers: ``reply(value)``, once, now or later, here or elsewhere.
+    A wait until it is over, whichever comes first: what is waited for, the actor's end, or the timeout.
 
-    A second reply and one that comes too late are dropped.
-    """
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: _PendingCall) -> None:
-        self._call = call
-
-    def __call__(self, value: object) -> None:
-        """
-        Answer.
-
-        :raises TypeError: ``value`` is a Deferred; reply when it has fired.
-        """
-        if isinstance(value, Deferred):
-            raise TypeError(f"reply with a value, not with {value!r}; reply when it has fired")
-        self._call.settle(value)
-
-    def __repr__(self) -> str:
-        return f"<reply to a call of {self._call.callee}>"
-
-
-class _PendingCall:
-    """
-    A call until it ends, whichever comes first: reply, exit of the callee, or timeout.
-
-    Its Deferred fires when the call has its turn on the run queue: no actor
-    is current then, and nobody runs inside whoever replied.
+    Its Deferred fires when the wait has its turn on the run queue: no actor
+    is current then, and nobody runs inside whoever ended the wait.
     """
 
-    __slots__ = ("_deferred", "_number", "_outcome", "_pending", "_system", "_timer", "callee")
+    __slots__ = ("_cell", "_deferred", "_outcome", "_system", "_timeout", "_timer", "address")
 
-    def __init__(self, system: ActorSystem, callee: Address) -> None:
+    def __init__(self, system: Runtime, address: Address, cell: Cell | None, timeout: float | None) -> None:
         self._system = system
-        self.callee = callee
-        self._number = system.next_number()
-        self._pending = True
+        self.address = address
+        self._cell = cell  # None when the wait is over
+        self._timeout = timeout
         self._timer: Timer | None = None
-        self._outcome: object = None
         self._deferred: Deferred[Any] = Deferred(self._cancelled)
-
-    def start(self, request: object, timeout: float | None) -> Deferred[Any]:
-        callee = self._system.find(self.callee)
-        if callee is None:
-            self._callee_ended("noproc")
+        if cell is None:
+            self._outcome = self.outcome_of_end("noproc")
+            system.enqueue(self)
         else:
-            ties_of(callee).watchers[self._number] = self._callee_ended
+            signals.ties_of(cell).watchers[self] = self._ended
             if timeout is not None:
-                error = CallTimeout(self.callee, timeout)
-                self._timer = self._system.timers.schedule(timeout, lambda: self.settle(Failure(error)))
-            self.callee.send(Call(request, Reply(self)))
+                self._timer = system.timers.schedule(timeout, self._timed_out)
+
+    @property
+    def deferred(self) -> Deferred[Any]:
+        """Fires with the outcome."""
         return self._deferred
 
+    def outcome_of_end(self, reason: object) -> object:
+        """What comes of it when the actor ends first."""
+        return Failure(CalleeExited(self.address, reason))
+
+    def outcome_of_timeout(self, timeout: float) -> object:
+        """What comes of it when the time is over."""
+        return Failure(CallTimeout(self.address, timeout))
+
     def settle(self, outcome: object) -> None:
-        """The call has its outcome; any later one is dropped."""
+        """The wait is over; any later outcome is dropped."""
         if self._conclude():
             self._outcome = outcome
             self._system.enqueue(self)
@@ -85,31 +67,103 @@ class _PendingCall:
     def run(self) -> int:
         """Have its turn on the run queue."""
         self._system.current = None
-        if not self._deferred.called:  # else the caller has cancelled it meanwhile
+        if not self._deferred.called:  # else it was cancelled meanwhile
             self._deferred.callback(self._outcome)
         return 1
 
     def _cancelled(self, _: Deferred[Any]) -> None:
         self._conclude()
 
-    def _callee_ended(self, reason: object) -> None:
-        self.settle(Failure(CalleeExited(self.callee, reason)))
+    def _ended(self, reason: object) -> None:
+        self.settle(self.outcome_of_end(reason))
+
+    def _timed_out(self) -> None:
+        assert self._timeout is not None
+        self.settle(self.outcome_of_timeout(self._timeout))
 
     def _conclude(self) -> bool:
-        """Stop waiting for an outcome; False if that happened before."""
-        pending, self._pending = self._pending, False
-        if pending:
-            if self._timer is not None:
-                self._timer.cancel()
-            callee = self._system.find(self.callee)
-            if callee is not None:
-                ties_of(callee).watchers.pop(self._number, None)
-        return pending
+        """Wait no more; False if that was so before."""
+        cell, self._cell = self._cell, None
+        if cell is None:
+            return False
+        if self._timer is not None:
+            self._timer.cancel()
+        if cell.ties is not None:
+            cell.ties.watchers.pop(self, None)
+        return True
 
 
-def start_call(system: ActorSystem, callee: Address, request: object, timeout: float | None) -> Deferred[Any]:
+class Reply(_Wait):
+    """
+    How a callee answers: ``reply(value)``, once, now or later, here or elsewhere.
+
+    A second reply and one that comes too late are dropped.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, value: object) -> None:
+        """
+        Answer.
+
+        :param value: what the caller gets; a Failure is raised there.
+        :raises TypeError: ``value`` is a Deferred; reply when it has fired.
+        """
+        if isinstance(value, Deferred):
+            raise TypeError(f"reply with a value, not with {value!r}; reply when it has fired")
+        self.settle(value)
+
+    def __repr__(self) -> str:
+        return f"<reply to a call of {self.address}>"
+
+
+class _Start(_Wait):
+    """Until the actor has started; one that has not in time is killed."""
+
+    __slots__ = ()
+
+    def outcome_of_end(self, reason: object) -> object:
+        return Failure(StartFailed(self.address, reason))
+
+    def outcome_of_timeout(self, timeout: float) -> object:
+        assert self._cell is not None
+        signals.send_exit(self._cell, None, "kill", linked=False)
+        return self.outcome_of_end("timeout")
+
+    def started(self) -> None:
+        self.settle(self.address)
+
+
+class _End(_Wait):
+    """Until the actor has ended."""
+
+    __slots__ = ()
+
+    def outcome_of_end(self, reason: object) -> object:
+        return reason
+
+
+def start_call(system: Runtime, callee: Address, request: object, timeout: float | None) -> Deferred[Any]:
     """Do what :meth:`Address.call <echoactor.Address.call>` promises."""
     check_seconds("timeout", timeout)
     if system.current is not None and system.current.address == callee:
         return fail(CallingSelf(callee))
-    return _PendingCall(system, callee).start(request, timeout)
+    cell = system.find(callee)
+    reply = Reply(system, callee, cell, timeout)
+    if cell is not None:
+        callee.send(Call(request, reply))
+    return reply.deferred
+
+
+def wait_for_start(cell: Cell, timeout: float | None) -> Deferred[Address]:
+    """A Deferred of the address of an actor that was just spawned, once it has started."""
+    check_seconds("timeout", timeout)
+    start = _Start(cell.system, cell.address, cell, timeout)
+    signals.ties_of(cell).starting = start.started
+    return start.deferred
+
+
+def wait_for_end(system: Runtime, address: Address, timeout: float | None) -> Deferred[Any]:
+    """A Deferred of the exit reason of an actor, once it has ended; ``"noproc"`` when it had before."""
+    check_seconds("timeout", timeout)
+    return _End(system, address, system.find(address), timeout).deferred

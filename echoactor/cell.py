@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,26 @@ from twisted.python.failure import Failure
 from .actor import Wants
 from .address import Address
 from .errors import ActorExit
-from .mailbox import Mailbox
+from .mailbox import EMPTY, Mailbox
 from .messages import Crash
 
 if TYPE_CHECKING:
+    from .runtime import Runtime
     from .signals import Ties
-    from .system import ActorSystem
 
-__all__ = ["DEAD", "RUNNABLE", "RUNNING", "WAITING", "Cell", "Life", "Plan"]
+__all__ = [
+    "AWAITING",
+    "DEAD",
+    "DOOMED",
+    "LOOKING",
+    "NEW",
+    "RESUMABLE",
+    "RUNNABLE",
+    "RUNNING",
+    "WAITING",
+    "Cell",
+    "Life",
+]
 
 _log = Logger()
 
@@ -31,21 +43,27 @@ _unclosable: list[Any] = []
 """Coroutines that cannot be closed. Freeing one would make Python try again and complain on stderr."""
 
 
-Plan = tuple[Callable[..., Any], tuple[Any, ...]]
-"""What was given to spawn: an Actor class or a coroutine function, and its arguments."""
-
-
 class Life(Enum):
-    """Where an actor is between its first step and its last."""
+    """
+    Where an actor is between its first step and its last.
 
-    RUNNABLE = "runnable"  # in the run queue
+    Only RUNNABLE and WAITING are on the path of every message; whatever is
+    out of the ordinary has a state of its own, so that a message costs one
+    look at this one.
+    """
+
+    NEW = "new"  # in the run queue, for its first step
+    RUNNABLE = "runnable"  # in the run queue: messages wait
     RUNNING = "running"  # current: its code runs now
-    WAITING = "waiting"  # for a message
+    WAITING = "waiting"  # for any message
+    LOOKING = "looking"  # for a message that fits; what did not fit waits in the backlog
     AWAITING = "awaiting"  # a Deferred; messages wait
+    RESUMABLE = "resumable"  # in the run queue: what it awaited has fired
+    DOOMED = "doomed"  # ends when its current step is over, or at its next turn
     DEAD = "dead"
 
 
-RUNNABLE, RUNNING, WAITING, AWAITING, DEAD = Life
+NEW, RUNNABLE, RUNNING, WAITING, LOOKING, AWAITING, RESUMABLE, DOOMED, DEAD = Life
 
 
 def _explain(error: BaseException) -> tuple[object, Failure | None]:
@@ -60,28 +78,58 @@ class Cell(Mailbox):
     """
     One actor as the runtime sees it: a mailbox, and a life.
 
-    :ivar plan: what its first step makes or calls; None after it.
-    :ivar doom: an exit signal that will end the actor when its current step
-        is over, as a tuple of one reason; the first one counts.
-    :ivar ties: links and monitors; None until there is one.
+    :ivar actor: what was given to spawn, an Actor class or a coroutine
+        function; from its first step on, the Actor that was made of the class.
+    :ivar args: its arguments; None once it has started.
+    :ivar doom: what ends the actor, once it is doomed: the reason of an exit
+        signal, or an ActorExit when it is to end as by itself.
+    :ivar ties: links, monitors, name; None until there is one.
     :ivar coroutine: the actor's own (coroutine style), or the one that
         ``receive`` returned and that is not done (callback style).
+    :ivar parent: who spawned it; None from outside any actor.
+    :ivar born: when it took its first step, in the reactor's seconds; None before.
+    :ivar handled: how many messages it has taken.
     """
 
-    __slots__ = ("address", "awaited", "coroutine", "doom", "life", "plan", "system", "ties", "traps_exits")
+    __slots__ = (
+        "actor",
+        "address",
+        "args",
+        "awaited",
+        "born",
+        "coroutine",
+        "doom",
+        "handled",
+        "life",
+        "parent",
+        "system",
+        "ties",
+        "traps_exits",
+    )
 
-    def __init__(self, system: ActorSystem, address: Address, plan: Plan | None) -> None:
-        self.arrived = None
-        self.backlog = None
-        self.plan = plan
+    life: Life
+
+    def __init__(self, system: Runtime, address: Address, actor: Any, args: tuple[Any, ...] | None) -> None:
+        self.arrived = self.backlog = self.bound = None
         self.system = system
         self.address = address
-        self.life = RUNNABLE
-        self.doom: tuple[object] | None = None
-        self.ties: Ties | None = None
+        self.actor: Any = actor
+        self.args = args
+        self.life = NEW
+        self.handled = 0
         self.traps_exits = False
-        self.coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | None = None
+        self.ties: Ties | None = None
+        self.doom: object = None
         self.awaited: Deferred[Any] | None = None
+        self.coroutine: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | None = None
+        current = system.current
+        self.parent: Address | None = None if current is None else current.address
+        self.born: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """What it is, for people: the name of its class or function."""
+        return str(getattr(self.actor, "__qualname__", None) or type(self.actor).__qualname__)
 
     def run(self) -> int:
         """Have one turn on the run queue; returns how many messages that cost, at least 1."""
@@ -93,7 +141,7 @@ class Cell(Mailbox):
     def release(self, reason: object) -> None:
         """The address is dead and everybody knows: let go of what is held."""
         self.clear()
-        self.plan = None
+        self.args = None
         coroutine, self.coroutine = self.coroutine, None
         awaited, self.awaited = self.awaited, None
         if awaited is not None:
@@ -135,11 +183,50 @@ class Cell(Mailbox):
                 return
         _unclosable.append(coroutine)
 
-    def make_runnable(self) -> None:
-        """Put the actor into the run queue, unless it is there, runs, or is dead."""
-        if self.life is WAITING or self.life is AWAITING:
+    def put(self, message: object, *, signal: bool = False) -> None:
+        """
+        Put a message into the mailbox, whatever the actor's state; ``address.send`` knows a shorter way.
+
+        :param signal: an exit or a Down, which no bound keeps out.
+        """
+        dropped = self.insert(message, signal=signal)
+        if self.life is WAITING or self.life is LOOKING:
             self.life = RUNNABLE
             self.system.enqueue(self)
+        if dropped is not EMPTY:
+            self.system.dead_letter(self.address, dropped)
+
+    def look_again(self) -> None:
+        """The time limit of a receive has passed."""
+        if self.life is LOOKING:
+            self.life = RUNNABLE
+            self.system.enqueue(self)
+
+    def end_soon(self, doom: object) -> None:
+        """
+        End the actor when its current step is over; of several, the first one counts.
+
+        :param doom: see the attribute.
+        """
+        life = self.life
+        if life is not DOOMED and life is not DEAD:
+            self.doom = doom
+            self.life = DOOMED
+            if life is WAITING or life is LOOKING or life is AWAITING:
+                self.system.enqueue(self)
+
+    def meet_doom(self) -> None:
+        """End now."""
+        if isinstance(self.doom, ActorExit):
+            self.raised(self.doom)
+        else:
+            self.system.end(self, self.doom)
+
+    def has_started(self) -> None:
+        """Whoever waits for the actor's start may go on."""
+        self.args = None
+        if self.ties is not None and self.ties.starting is not None:
+            self.ties.starting()
 
     def raised(self, error: BaseException) -> None:
         """The actor's code let an exception out: it ends."""
@@ -153,35 +240,33 @@ class Cell(Mailbox):
         if isinstance(error, (SystemExit, KeyboardInterrupt)):
             raise error
 
-    def advance(self, value: object = None, error: Exception | None = None) -> Wants | None:
+    def heed(self, wants: object) -> Wants | None:
         """
-        Go on with the coroutine until it wants something.
+        Do what the coroutine wants, if that is not the style's own business.
 
-        :param value: what it gets for what it wanted.
-        :param error: what is raised in it instead.
-        :returns: None when it awaits a Deferred now, or has ended (``coroutine`` is None then).
+        :param wants: what it yielded.
+        :returns: what it wants of its style; None when it awaits a Deferred now.
+        :raises StopIteration: it has returned.
         """
-        coroutine = self.coroutine
-        assert coroutine is not None
-        while True:
-            try:
-                wants = coroutine.send(value) if error is None else coroutine.throw(error)
-            except StopIteration:
-                self.coroutine = None
-                return None
-            if isinstance(wants, Wants):
-                return wants
+        while not isinstance(wants, Wants):
             if isinstance(wants, Deferred):
                 self.awaited = wants
-                self.life = AWAITING
+                if self.life is RUNNING:  # and is not doomed since
+                    self.life = AWAITING
                 wants.addBoth(self._fired)
                 return None
-            error = TypeError(f"an actor can await Deferreds and me.receive(), not {wants!r}")
+            assert self.coroutine is not None
+            wants = self.coroutine.throw(
+                TypeError(f"an actor can await Deferreds and me.receive(), not {wants!r}")
+            )
+        return wants
 
     def _fired(self, result: object) -> object:
         """A Deferred that was awaited has a result, in whatever code that happened."""
         if self.awaited is None:
             return None
         # The result stays in the Deferred, where the coroutine will find it.
-        self.make_runnable()
+        if self.life is AWAITING:
+            self.life = RESUMABLE
+            self.system.enqueue(self)
         return result

@@ -17,7 +17,11 @@ __all__ = [
     "CalleeExited",
     "CallingSelf",
     "ListenError",
+    "MailboxFull",
+    "NameTaken",
+    "NoCurrentActor",
     "NotAnActor",
+    "StartFailed",
     "SystemStopped",
 ]
 
@@ -42,10 +46,10 @@ class CallFailed(ActorError):
     """
     A call ended without a reply.
 
-    :ivar address: whom the call was made to.
+    :ivar address: whom the call was made to: an address, or a name that nobody has.
     """
 
-    def __init__(self, address: Address, message: str) -> None:
+    def __init__(self, address: Address | str, message: str) -> None:
         super().__init__(message)
         self.address = address
 
@@ -69,7 +73,7 @@ class CalleeExited(CallFailed):
     :ivar reason: its exit reason; ``"noproc"`` when it was dead already.
     """
 
-    def __init__(self, address: Address, reason: object) -> None:
+    def __init__(self, address: Address | str, reason: object) -> None:
         super().__init__(address, f"{address} ended without a reply: {safe_repr(reason)}")
         self.reason = reason
 
@@ -79,6 +83,45 @@ class CallingSelf(CallFailed):
 
     def __init__(self, address: Address) -> None:
         super().__init__(address, f"{address} called itself, and would wait for ever")
+
+
+class MailboxFull(CallFailed):
+    """The request of a call was dropped: the callee's mailbox holds as many messages as it may."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address, f"the mailbox of {address} is full")
+
+
+class StartFailed(ActorError):
+    """
+    An actor ended before it had started.
+
+    :ivar address: whose start that was.
+    :ivar reason: its exit reason; ``"timeout"`` when it took too long, and was killed.
+    """
+
+    def __init__(self, address: Address, reason: object) -> None:
+        super().__init__(f"{address} did not start: {safe_repr(reason)}")
+        self.address = address
+        self.reason = reason
+
+
+class NameTaken(ActorError):
+    """
+    A name is registered already.
+
+    :ivar name: the name.
+    :ivar address: who has it.
+    """
+
+    def __init__(self, text: str, name: str, address: Address) -> None:
+        super().__init__(text)
+        self.name = name
+        self.address = address
+
+
+class NoCurrentActor(ActorError):
+    """A link or monitor was asked for where no actor runs that could be its other end."""
 
 
 class ActorExit(BaseException):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-__all__ = ["EMPTY", "Mailbox"]
+from .messages import Down, Exit
+
+__all__ = ["EMPTY", "Mailbox", "MailboxBound"]
 
 
 class _Empty:
@@ -19,6 +22,28 @@ EMPTY: Final = _Empty()
 """What taking from an empty mailbox returns; any other object, None too, may be a message."""
 
 
+@dataclass(frozen=True, slots=True)
+class MailboxBound:
+    """
+    How many messages may wait for an actor, and which one goes when one more comes.
+
+    :ivar limit: messages, at least 1.
+    :ivar drop: ``"newest"``, the one that comes, or ``"oldest"``. Either way
+        it becomes a dead letter. Exits and Downs are never dropped, so with
+        those alone waiting, the mailbox may grow past the limit.
+    :raises ValueError: the limit is no positive integer, or ``drop`` is neither.
+    """
+
+    limit: int
+    drop: str = "newest"
+
+    def __post_init__(self) -> None:
+        if type(self.limit) is not int or self.limit < 1:
+            raise ValueError(f"limit: {self.limit!r} is not a number of messages >= 1")
+        if self.drop not in ("newest", "oldest"):
+            raise ValueError(f"drop: {self.drop!r} is neither 'newest' nor 'oldest'")
+
+
 class Mailbox:
     """
     Messages in order of arrival.
@@ -28,60 +53,54 @@ class Mailbox:
     to read owns no queue, and a message costs one append. What was handed
     over and not handled (the actor had its share of the turn, or awaits, or
     looks for something else) waits in ``backlog``, ahead of ``arrived``.
+    Either is None when it is empty.
     """
 
-    __slots__ = ("arrived", "backlog")
+    __slots__ = ("arrived", "backlog", "bound")
 
-    def __init__(self) -> None:
+    def __init__(self, bound: MailboxBound | None = None) -> None:
         self.arrived: list[object] | None = None
         self.backlog: deque[object] | None = None
+        self.bound = bound
 
-    def put(self, message: object) -> None:
-        """Add a message at the end."""
+    def insert(self, message: object, *, signal: bool = False) -> object:
+        """
+        Add a message at the end.
+
+        :param signal: that it may not be dropped.
+        :returns: the message that the bound drops for it, or EMPTY.
+        """
+        dropped: object = EMPTY
+        if self.bound is not None and not signal and self.count_unread() >= self.bound.limit:
+            if self.bound.drop == "newest":
+                return message
+            dropped = self.take_match(_may_be_dropped)
         if self.arrived is None:
             self.arrived = [message]
         else:
             self.arrived.append(message)
+        return dropped
 
     def count_unread(self) -> int:
         """How many messages wait."""
         return len(self.backlog or ()) + len(self.arrived or ())
 
-    def take_batch(self, limit: int) -> Sequence[object]:
-        """Take the first messages, at most ``limit``, in order."""
-        backlog = self.backlog
-        if backlog is None:
-            arrived = self.arrived
-            if arrived is None:
-                return ()
+    def gather(self) -> deque[object] | None:
+        """Move what has arrived to the backlog, and return that; None when nothing waits."""
+        arrived = self.arrived
+        if arrived is not None:
             self.arrived = None
-            if len(arrived) <= limit:
-                return arrived
-            backlog = self.backlog = deque(arrived)
-        batch = [backlog.popleft() for _ in range(min(limit, len(backlog)))]
-        if not backlog:
-            self.backlog = None
-        return batch
-
-    def put_back(self, messages: Iterable[object]) -> None:
-        """Put the unhandled rest of a batch back in front."""
-        rest = list(messages)
-        if self.backlog is not None:
-            self.backlog.extendleft(reversed(rest))
-        elif rest:
-            self.backlog = deque(rest)
+            if self.backlog is None:
+                self.backlog = deque(arrived)
+            else:
+                self.backlog.extend(arrived)
+        return self.backlog
 
     def take_first(self) -> object:
         """Take the first message, or EMPTY."""
-        backlog = self.backlog
+        backlog = self.backlog or self.gather()
         if backlog is None:
-            arrived = self.arrived
-            if arrived is None:
-                return EMPTY
-            self.arrived = None
-            if len(arrived) == 1:
-                return arrived[0]
-            backlog = self.backlog = deque(arrived)
+            return EMPTY
         message = backlog.popleft()
         if not backlog:
             self.backlog = None
@@ -94,12 +113,7 @@ class Mailbox:
         :param start: how many messages at the front are known not to match.
         :raises Exception: what ``wanted`` raises; no message is lost then.
         """
-        if self.arrived is not None:
-            if self.backlog is None:
-                self.backlog = deque()
-            self.backlog.extend(self.arrived)
-            self.arrived = None
-        backlog = self.backlog
+        backlog = self.gather()
         if backlog is None:
             return EMPTY
         for index, message in enumerate(islice(backlog, start, None), start):
@@ -113,3 +127,7 @@ class Mailbox:
     def clear(self) -> None:
         """Forget all messages."""
         self.arrived = self.backlog = None
+
+
+def _may_be_dropped(message: object) -> bool:
+    return not isinstance(message, (Exit, Down))

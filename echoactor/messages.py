@@ -110,18 +110,26 @@ class Down:
     reason: object
 
 
-@dataclass(frozen=True, slots=True)
 class Call:
     """
     A request that wants a reply.
+
+    A plain class, as it is made for every call: a frozen dataclass takes three times as long.
 
     :ivar request: what was asked for.
     :ivar reply: call it once with the answer, now or later, here or in
         another actor. A reply that comes too late is dropped.
     """
 
-    request: object
-    reply: Callable[[object], None]
+    __match_args__ = ("request", "reply")
+    __slots__ = ("reply", "request")
+
+    def __init__(self, request: object, reply: Callable[[object], None]) -> None:
+        self.request = request
+        self.reply = reply
+
+    def __repr__(self) -> str:
+        return f"Call(request={self.request!r}, reply={self.reply!r})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,7 @@ class ActorProtocol(Actor, Protocol):
     """
 
     allow_half_open = False
+    _is_actor_class = False  # its factory makes it, and no spawn
     _actor_cell: CallbackCell
     __connection: _Connection
 

@@ -25,15 +25,19 @@ class Ties:
     Who is to be told when an actor ends; made when there is somebody.
 
     :ivar links: linked actors, in the order linked (a dict, because a set has none).
-    :ivar watchers: called with the exit reason; by the number of the monitor or call.
+    :ivar watchers: called with the exit reason; by what identifies the watcher.
     :ivar watching: this actor's own monitors, by number.
+    :ivar name: what it is registered as.
+    :ivar starting: called when the actor has started, if somebody waits for that.
     """
 
-    __slots__ = ("links", "watchers", "watching")
+    __slots__ = ("links", "name", "starting", "watchers", "watching")
 
     def __init__(self) -> None:
+        self.name: str | None = None
+        self.starting: Callable[[], None] | None = None
         self.links: dict[Address, None] = {}
-        self.watchers: dict[int, Callable[[object], None]] = {}
+        self.watchers: dict[object, Callable[[object], None]] = {}
         self.watching: dict[int, Address] = {}
 
 
@@ -55,13 +59,11 @@ def send_exit(cell: Cell, sender: Address | None, reason: object, *, linked: boo
     if is_reason(reason, "kill") and not linked:
         reason = "killed"
     elif cell.traps_exits:
-        cell.system.deliver(cell.address.number, Exit(sender, reason))
+        cell.system.deliver(cell.address, Exit(sender, reason), signal=True)
         return
     elif is_reason(reason, "normal") and sender != cell.address:
         return
-    if cell.doom is None:  # of two signals, the first one counts
-        cell.doom = (reason,)
-        cell.make_runnable()
+    cell.end_soon(reason)
 
 
 def link(cell: Cell, address: Address) -> None:
@@ -94,7 +96,7 @@ def monitor(cell: Cell, address: Address) -> Monitor:
         watching = system.find(watcher)
         if watching is not None:
             ties_of(watching).watching.pop(number, None)
-            system.deliver(watcher.number, Down(watch, address, reason))
+            system.deliver(watcher, Down(watch, address, reason), signal=True)
 
     other = system.find(address)
     if other is None:
@@ -105,14 +107,15 @@ def monitor(cell: Cell, address: Address) -> Monitor:
     return watch
 
 
-def demonitor(cell: Cell, monitor: Monitor) -> None:
+def demonitor(cell: Cell, monitor: Monitor, *, flush: bool) -> None:
     """Take a monitor back; nothing happens if it is gone already."""
-    if cell.ties is None or monitor.number not in cell.ties.watching:
-        return
-    del cell.ties.watching[monitor.number]
-    other = cell.system.find(monitor.address)
-    if other is not None:
-        ties_of(other).watchers.pop(monitor.number, None)
+    if cell.ties is not None and monitor.number in cell.ties.watching:
+        del cell.ties.watching[monitor.number]
+        other = cell.system.find(monitor.address)
+        if other is not None:
+            ties_of(other).watchers.pop(monitor.number, None)
+    elif flush:
+        cell.take_match(lambda message: isinstance(message, Down) and message.monitor == monitor)
 
 
 def sever(cell: Cell, reason: object) -> None:

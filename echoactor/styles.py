@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .actor import FIRST, LOOK, NEWS, Actor, CoroutineActor
-from .address import Address
-from .cell import RUNNABLE, RUNNING, WAITING, Cell, Plan
+from .actor import FIRST, LOOK, NEWS, CoroutineActor, Wants
+from .cell import DOOMED, LOOKING, NEW, RUNNABLE, RUNNING, WAITING, Cell
 from .mailbox import EMPTY
-
-if TYPE_CHECKING:
-    from .system import ActorSystem
 
 __all__ = ["SLICE", "CallbackCell", "CoroutineCell"]
 
@@ -24,43 +20,34 @@ than some 50 microseconds."""
 class CallbackCell(Cell):
     """An actor in class style."""
 
-    __slots__ = ("actor",)
-
-    def __init__(
-        self,
-        system: ActorSystem,
-        address: Address,
-        plan: Plan | None,
-        actor: Actor | None = None,
-    ) -> None:
-        Cell.__init__(self, system, address, plan)
-        self.actor = actor
+    __slots__ = ()
 
     def run(self) -> int:
         self.system.current = self
-        if self.doom is not None:
-            self.system.end(self, self.doom[0])
-            return 1
-        self.life = RUNNING
         handled = 1
         try:
-            if (self.plan is None and self.coroutine is None) or self._begin():
-                batch = self.take_batch(SLICE)
-                handled = len(batch) or 1
-                unread = iter(batch)
-                receive = self.actor.receive  # type: ignore[union-attr]  # it has begun
-                for message in unread:
-                    result = receive(message)
-                    if (result is not None and self._await(result)) or self.doom is not None:
-                        self.put_back(unread)
-                        break
+            if self.life is RUNNABLE:
+                self.life = RUNNING
+            else:
+                self._get_ready()
+            if self.life is RUNNING:
+                arrived = self.arrived
+                if arrived is not None and self.backlog is None and len(arrived) == 1:
+                    # _handle_several, written out for the case that is hot: one message waits.
+                    self.arrived = None
+                    self.handled += 1
+                    result = self.actor.receive(arrived[0])
+                    if result is not None:
+                        self._await(result)
+                elif arrived is not None or self.backlog is not None:
+                    handled = self._handle_several()
         except BaseException as error:
             self.raised(error)
-            return handled
-        if self.arrived is None and self.life is RUNNING and self.doom is None and self.backlog is None:
-            self.life = WAITING  # _end_step, written out for the case that is hot
         else:
-            self._end_step()
+            if self.arrived is None and self.life is RUNNING and self.backlog is None:
+                self.life = WAITING  # _end_step, written out
+            else:
+                self._end_step()
         return handled
 
     def handle_now(self, handle: Callable[[Any], Any], message: object) -> bool:
@@ -78,6 +65,7 @@ class CallbackCell(Cell):
             return False
         system.current = self
         self.life = RUNNING
+        self.handled += 1
         try:
             result = handle(message)
             if result is not None:
@@ -85,7 +73,7 @@ class CallbackCell(Cell):
         except BaseException as error:
             self.raised(error)
         else:
-            if self.arrived is None and self.doom is None and self.life is RUNNING:
+            if self.arrived is None and self.life is RUNNING:
                 self.life = WAITING  # _end_step, written out for the case that is hot
             else:
                 self._end_step()
@@ -94,7 +82,7 @@ class CallbackCell(Cell):
         return True
 
     def finish(self, reason: object) -> None:
-        if self.actor is not None:
+        if self.args is None:  # as in OTP, an actor that has not started is not told
             self.actor.terminate(reason)
 
     def await_begins(self) -> None:
@@ -103,49 +91,70 @@ class CallbackCell(Cell):
     def await_ends(self) -> None:
         """It is done."""
 
-    def _begin(self) -> bool:
+    def _handle_several(self) -> int:
+        handled = 0
+        unread = self.gather()
+        if unread is not None:
+            receive = self.actor.receive
+            while unread and handled < SLICE and self.life is RUNNING:
+                message = unread.popleft()
+                handled += 1
+                self.handled += 1
+                result = receive(message)
+                if result is not None:
+                    self._await(result)
+            if not unread and self.backlog is unread:
+                self.backlog = None
+        return handled or 1
+
+    def _get_ready(self) -> None:
         """What comes before the next message: the constructor, or the rest of ``receive``."""
-        if self.coroutine is not None:
-            return self._resume()
-        assert self.plan is not None
-        kind: Any
-        kind, args = self.plan
-        self.plan = None
-        # kind(*args) in two steps, so that self.address and self.spawn work in __init__.
-        actor = kind.__new__(kind, *args)
-        actor._actor_cell = self
-        actor.__init__(*args)
-        self.actor = actor
-        return self.doom is None
+        life = self.life
+        if life is DOOMED:
+            return
+        self.life = RUNNING
+        if life is NEW:
+            assert self.args is not None
+            self.born = self.system.turn_time
+            kind, args = self.actor, self.args
+            # kind(*args) in two steps, so that self.address and self.spawn work in __init__.
+            actor = kind.__new__(kind, *args)
+            actor._actor_cell = self
+            actor.__init__(*args)
+            self.actor = actor
+            starting = actor.started()
+            if starting is not None:
+                self._await(starting)
+        else:
+            self.awaited = None
+            self._advance()
+            if self.coroutine is None:
+                self.await_ends()
+        if self.args is not None and self.coroutine is None:
+            self.has_started()
 
-    def _await(self, result: Any) -> bool:
-        """``receive`` returned something; True if it has to be awaited."""
-        if not hasattr(result, "__await__"):
-            return False
-        self.coroutine = result.__await__()
-        self._advance()
-        if self.coroutine is None:
-            return False
-        self.await_begins()
-        return True
-
-    def _resume(self) -> bool:
-        """What was awaited has fired; True when ``receive`` is done."""
-        self.awaited = None
-        self._advance()
-        if self.coroutine is not None:
-            return False
-        self.await_ends()
-        return self.doom is None
+    def _await(self, result: Any) -> None:
+        """``receive`` returned something, which may have to be awaited."""
+        if hasattr(result, "__await__"):
+            self.coroutine = result.__await__()
+            self._advance()
+            if self.coroutine is not None:
+                self.await_begins()
 
     def _advance(self) -> None:
-        wants = self.advance()
-        while wants is not None:
-            wants = self.advance(error=TypeError("await me.receive() is for coroutine actors"))
+        """Go on with what ``receive`` returned, until it awaits a Deferred or is done."""
+        coroutine = self.coroutine
+        assert coroutine is not None
+        try:
+            wants = coroutine.send(None)
+            while self.heed(wants) is not None:
+                wants = coroutine.throw(TypeError("await me.receive() is for coroutine actors"))
+        except StopIteration:
+            self.coroutine = None
 
     def _end_step(self) -> None:
-        if self.doom is not None:
-            self.system.end(self, self.doom[0])
+        if self.life is DOOMED:
+            self.meet_doom()
         elif self.life is RUNNING:
             if self.arrived is None and self.backlog is None:
                 self.life = WAITING
@@ -155,61 +164,105 @@ class CallbackCell(Cell):
 
 
 class CoroutineCell(Cell):
-    """An actor in coroutine style."""
+    """
+    An actor in coroutine style.
+
+    :ivar wants: what its coroutine waits for; LOOK when that is nothing but its next step.
+    """
 
     __slots__ = ("wants",)
-
-    def __init__(self, system: ActorSystem, address: Address, plan: Plan) -> None:
-        Cell.__init__(self, system, address, plan)
-        self.wants = LOOK
+    wants: Wants
 
     def run(self) -> int:
         self.system.current = self
-        if self.doom is not None:
-            self.system.end(self, self.doom[0])
-            return 1
-        self.life = RUNNING
-        self.awaited = None
-        handled = 0
+        steps = 1
         try:
-            if self.plan is not None:
-                self._begin(*self.plan)
-            value: object = None
-            while handled < SLICE and self.doom is None:
-                if self.wants is FIRST:
-                    value = self.take_first()
-                    if value is EMPTY:
-                        break
-                handled += 1
-                wants = self.advance(value)
-                value = None
-                if wants is None:
-                    self.wants = LOOK
-                    break
-                self.wants = wants
-                if wants is NEWS:
-                    break
+            arrived = self.arrived
+            if (
+                self.life is RUNNABLE
+                and self.wants is FIRST
+                and arrived is not None
+                and self.backlog is None
+                and len(arrived) == 1
+            ):
+                # _take_steps, written out for the case that is hot: one message waits, and is all it wants.
+                self.life = RUNNING
+                self.arrived = None
+                self.handled += 1
+                wants = self.coroutine.send(arrived[0])  # type: ignore[union-attr]  # it has begun
+                if wants is FIRST:
+                    if self.arrived is None and self.life is RUNNING:
+                        self.life = WAITING  # _end_step, written out
+                        return 1
+                else:
+                    self.wants = self.heed(wants) or LOOK
+            else:
+                steps = self._take_steps()
+            self._end_step()
+        except StopIteration:
+            self._ended()
         except BaseException as error:
             self.raised(error)
-        else:
-            self._end_step()
-        return handled or 1
+        return steps
 
-    def _begin(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.plan = None
-        me = CoroutineActor()
-        me._actor_cell = self
-        self.coroutine = function(me, *args)
+    def _take_steps(self) -> int:
+        """Go on, until a message is wanted that is not there."""
+        steps = 0
+        if self.life is RUNNABLE:
+            self.life = RUNNING
+            if self.wants is NEWS:
+                self.wants = LOOK  # its turn is the news
+        else:
+            self._get_ready()
+        while self.life is RUNNING and steps < SLICE:
+            value: object = None
+            if self.wants is FIRST:
+                value = self.take_first()
+                if value is EMPTY:
+                    break
+                self.handled += 1
+            elif self.wants is NEWS and self.arrived is None:
+                break
+            steps += 1
+            self.wants = self.heed(self.coroutine.send(value)) or LOOK  # type: ignore[union-attr]
+        return steps or 1
+
+    def _get_ready(self) -> None:
+        """Its first step, or the one after what it awaited."""
+        life = self.life
+        self.wants = LOOK
+        if life is DOOMED:
+            return
+        self.life = RUNNING
+        if life is NEW:
+            assert self.args is not None
+            self.born = self.system.turn_time
+            me = CoroutineActor()
+            me._actor_cell = self
+            self.coroutine = self.actor(me, *self.args)
+        self.awaited = None
+        assert self.coroutine is not None
+        self.wants = self.heed(self.coroutine.send(None)) or LOOK
+        if self.args is not None:
+            self.has_started()
+
+    def _ended(self) -> None:
+        """The coroutine has returned."""
+        self.coroutine = None
+        if self.args is not None:
+            self.has_started()
+        if self.life is DOOMED:
+            self.meet_doom()
+        else:
+            self.system.end(self, "normal")
 
     def _end_step(self) -> None:
-        if self.doom is not None:
-            self.system.end(self, self.doom[0])
-        elif self.coroutine is None:
-            self.system.end(self, "normal")
+        if self.life is DOOMED:
+            self.meet_doom()
         elif self.life is RUNNING:
-            # For one that wants news, what is in the backlog is none.
-            old = self.wants is NEWS or (self.wants is FIRST and self.backlog is None)
-            if old and self.arrived is None:
+            if self.wants is NEWS and self.arrived is None:
+                self.life = LOOKING
+            elif self.wants is FIRST and self.arrived is None and self.backlog is None:
                 self.life = WAITING
             else:
                 self.life = RUNNABLE

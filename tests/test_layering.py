@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 PACKAGE = Path(__file__).parent.parent / "echoactor"
 
 ROOMS = """
-    errors address messages events timers mailbox signals calls actor cell styles system
+    errors address messages events timers mailbox signals names calls delayed actor cell styles
+    runtime system
     transport protocol echo server tap __init__
 """.split()
 """In this order: each may import those before it."""

@@ -1,23 +1,24 @@
-"""The mailbox keeps order, whatever is taken and put back."""
+"""The mailbox keeps order, whatever is taken."""
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoactor.mailbox import EMPTY, Mailbox
+from echoactor.mailbox import EMPTY, Mailbox, MailboxBound
+from echoactor.messages import Exit
 
 
 class MailboxTests(SynchronousTestCase):
-    def filled(self, *messages: object) -> Mailbox:
-        mailbox = Mailbox()
+    def filled(self, *messages: object, bound: MailboxBound | None = None) -> Mailbox:
+        mailbox = Mailbox(bound)
         for message in messages:
-            mailbox.put(message)
+            mailbox.insert(message)
         return mailbox
 
     def test_empty(self) -> None:
         """Nothing can be taken from an empty mailbox, and it owns no queue."""
         mailbox = Mailbox()
-        self.assertEqual((mailbox.take_first(), list(mailbox.take_batch(9))), (EMPTY, []))
+        self.assertEqual((mailbox.take_first(), mailbox.gather()), (EMPTY, None))
         self.assertIs(mailbox.take_match(lambda message: True), EMPTY)
         self.assertEqual((mailbox.arrived, mailbox.backlog), (None, None))
         self.assertEqual(repr(EMPTY), "EMPTY")
@@ -26,22 +27,13 @@ class MailboxTests(SynchronousTestCase):
         """None may be sent and taken like any other object."""
         self.assertIsNone(self.filled(None).take_first())
 
-    def test_batch_is_limited(self) -> None:
-        """A batch has the first messages, and no more than asked for."""
-        mailbox = self.filled(1, 2, 3)
-        self.assertEqual(list(mailbox.take_batch(2)), [1, 2])
-        mailbox.put(4)
-        self.assertEqual(list(mailbox.take_batch(2)), [3])
-        self.assertEqual(list(mailbox.take_batch(2)), [4])
-
-    def test_put_back(self) -> None:
-        """What is put back is ahead of all that waits."""
-        mailbox = self.filled(1, 2, 3)
-        batch = iter(mailbox.take_batch(2))
-        next(batch)
-        mailbox.put(4)
-        mailbox.put_back(batch)
-        self.assertEqual([mailbox.take_first() for _ in range(4)], [2, 3, 4, EMPTY])
+    def test_gather(self) -> None:
+        """Gathered messages stay in the mailbox, ahead of those that come later."""
+        mailbox = self.filled(1, 2)
+        gathered = mailbox.gather()
+        mailbox.insert(3)
+        self.assertEqual((list(gathered or ()), mailbox.count_unread()), ([1, 2], 3))
+        self.assertEqual([mailbox.take_first() for _ in range(4)], [1, 2, 3, EMPTY])
 
     def test_match_leaves_the_others(self) -> None:
         """Taking what matches leaves what does not, in order."""
@@ -62,23 +54,72 @@ class MailboxTests(SynchronousTestCase):
             mailbox.take_match(lambda message: message > 1)  # type: ignore[operator]  # the point
         self.assertEqual([mailbox.take_first() for _ in range(3)], [1, "x", 2])
 
-    def test_many_slices_take_linear_time(self) -> None:
-        """Reading a long queue in slices never copies the rest of it."""
+    def test_long_queue_is_not_copied(self) -> None:
+        """Reading a long queue message by message never copies the rest of it."""
         mailbox = self.filled(*range(1000))
-        backlogs = []
-        while mailbox.count_unread():
-            mailbox.take_batch(100)
-            backlogs.append(mailbox.backlog)
-        self.assertEqual(len({id(backlog) for backlog in backlogs[:-1]}), 1)
-        self.assertEqual((len(backlogs), backlogs[-1]), (10, None))
+        backlogs = set()
+        for number in range(999):
+            self.assertEqual(mailbox.take_first(), number)
+            backlogs.add(id(mailbox.backlog))
+        self.assertEqual(len(backlogs), 1)
 
     def test_clear(self) -> None:
         """A cleared mailbox is empty."""
         mailbox = self.filled(*range(5))
-        mailbox.take_batch(2)
-        mailbox.put(9)
+        mailbox.take_first()
+        mailbox.insert(9)
         mailbox.clear()
         self.assertEqual(mailbox.count_unread(), 0)
+
+
+class BoundTests(MailboxTests):
+    """A mailbox with room to spare does all that, and one that is full drops something."""
+
+    def filled(self, *messages: object, bound: MailboxBound | None = None) -> Mailbox:
+        return super().filled(*messages, bound=bound or MailboxBound(10_000))
+
+    def drain(self, mailbox: Mailbox) -> list[object]:
+        return list(iter(mailbox.take_first, EMPTY))
+
+    def test_refuse_newest(self) -> None:
+        """A full mailbox refuses what comes, until something is taken."""
+        mailbox = self.filled(1, 2, bound=MailboxBound(2))
+        self.assertEqual(mailbox.insert(3), 3)
+        mailbox.take_first()
+        self.assertIs(mailbox.insert(4), EMPTY)
+        self.assertEqual(self.drain(mailbox), [2, 4])
+
+    def test_drop_oldest(self) -> None:
+        """A full mailbox that drops the oldest takes what comes."""
+        mailbox = self.filled(1, 2, bound=MailboxBound(2, "oldest"))
+        self.assertEqual([mailbox.insert(number) for number in (3, 4)], [1, 2])
+        self.assertEqual(self.drain(mailbox), [3, 4])
+
+    def test_signals_stay(self) -> None:
+        """Exits and Downs are neither refused nor dropped."""
+        signals = [Exit(None, number) for number in range(3)]
+        for drop in ("newest", "oldest"):
+            mailbox = self.filled(1, 2, bound=MailboxBound(2, drop))
+            for signal in signals:
+                self.assertIs(mailbox.insert(signal, signal=True), EMPTY)
+            dropped = mailbox.insert(3)
+            left = [*signals, 3] if drop == "oldest" else [1, *signals][1:]
+            self.assertEqual(dropped, 1 if drop == "oldest" else 3)
+            self.assertEqual([one for one in self.drain(mailbox) if one not in (1, 2)], left)
+
+    def test_signals_alone(self) -> None:
+        """With nothing but signals in a full mailbox, nothing is there to be dropped for another message."""
+        mailbox = self.filled(bound=MailboxBound(1, "oldest"))
+        mailbox.insert(Exit(None, "x"), signal=True)
+        self.assertIs(mailbox.insert(1), EMPTY)
+
+    def test_wrong_bound(self) -> None:
+        """A bound says what is wrong with it."""
+        for limit in (0, -1, 1.5, True, "9"):
+            with self.assertRaisesRegex(ValueError, f"limit: {limit!r} is not"):
+                MailboxBound(limit)  # type: ignore[arg-type]  # the point
+        with self.assertRaisesRegex(ValueError, "drop: 'both' is neither 'newest' nor 'oldest'"):
+            MailboxBound(1, "both")
 
 
 class MailboxMachine(RuleBasedStateMachine):
@@ -91,7 +132,7 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule(message=st.integers(0, 5))
     def put(self, message: int) -> None:
-        self.mailbox.put(message)
+        self.mailbox.insert(message)
         self.model.append(message)
 
     @rule()
@@ -99,13 +140,10 @@ class MailboxMachine(RuleBasedStateMachine):
         expected = self.model.pop(0) if self.model else EMPTY
         assert self.mailbox.take_first() == expected
 
-    @rule(limit=st.integers(1, 4), handled=st.integers(0, 4))
-    def take_batch(self, limit: int, handled: int) -> None:
-        batch = self.mailbox.take_batch(limit)
-        assert list(batch) == self.model[: len(batch)]
-        assert len(batch) == limit or len(batch) <= len(self.model)
-        self.mailbox.put_back(iter(batch[handled:]))
-        del self.model[: min(handled, len(batch))]
+    @rule()
+    def gather(self) -> None:
+        gathered = self.mailbox.gather()
+        assert list(gathered or ()) == self.model
 
     @rule(wanted=st.integers(0, 5))
     def take_match(self, wanted: int) -> None:
@@ -121,15 +159,5 @@ class MailboxMachine(RuleBasedStateMachine):
 
 class OrderTests(SynchronousTestCase):
     def test_any_use(self) -> None:
-        """Whatever is put, taken and put back in any order, a mailbox does what a list does."""
+        """Whatever is inserted, gathered and taken in any order, a mailbox does what a list does."""
         run_state_machine_as_test(MailboxMachine, settings=settings(max_examples=100, deadline=None))
-
-    @given(st.lists(st.integers()), st.integers(1, 10))
-    def test_batches_in_order(self, messages: list[int], limit: int) -> None:
-        """Taken in batches of any size, messages come in the order they were put."""
-        mailbox, taken = Mailbox(), list[object]()
-        for message in messages:
-            mailbox.put(message)
-        while mailbox.count_unread():
-            taken.extend(mailbox.take_batch(limit))
-        self.assertEqual(taken, messages)

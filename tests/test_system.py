@@ -15,7 +15,8 @@ from zope.interface.verify import verifyObject
 
 from echoactor import Actor, ActorSystem, Address, Exit, SystemStopped
 from echoactor.cell import Cell
-from echoactor.system import SHUTDOWN_TIME, TURN, Runnable
+from echoactor.runtime import TURN, Runnable
+from echoactor.system import SHUTDOWN_TIME
 
 from .support import ActorTestCase, Adder, Recorder, adder
 

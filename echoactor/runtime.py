@@ -1,0 +1,420 @@
+"""What actors run on: the run queue, addresses and who is behind them, deliveries, ends."""
+
+from __future__ import annotations
+
+import inspect
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from types import FunctionType
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from . import signals
+from .actor import Actor
+from .address import Address
+from .calls import Reply, start_call, wait_for_end, wait_for_start
+from .cell import DEAD, RUNNABLE, WAITING, Cell
+from .delayed import MessageTimer
+from .errors import (
+    ActorExit,
+    CalleeExited,
+    CallingSelf,
+    MailboxFull,
+    NameTaken,
+    NoCurrentActor,
+    NotAnActor,
+    SystemStopped,
+)
+from .events import ActorCrashed, ActorEnded, ActorSpawned, DeadLetter, Events, log_crash
+from .mailbox import MailboxBound
+from .messages import Call, is_error
+from .names import Names, check_name
+from .styles import CallbackCell, CoroutineCell
+from .timers import Timers
+
+__all__ = ["RunQueue", "Runnable", "Runtime"]
+
+TURN = 1000
+"""Messages handled in one turn of the reactor: half a millisecond of small
+ones. More would let sockets and timers wait, fewer would spend the time in the
+reactor's own loop."""
+
+_start_numbers = count(1)
+
+
+class Runnable(Protocol):
+    """What stands in the run queue: actors, and waits that are over."""
+
+    def run(self) -> int:
+        """Have a turn; returns how many messages that cost."""
+
+
+AnyCallbackCell = TypeVar("AnyCallbackCell", bound=CallbackCell)
+
+
+class RunQueue(Protocol):
+    """Which runnable is next. A deque is one; a simulation brings another."""
+
+    def append(self, runnable: Runnable, /) -> None: ...
+    def popleft(self) -> Runnable: ...
+    def __len__(self) -> int: ...
+
+
+class _LocalAddress(Address):
+    """An address that knows a shorter way to its own runtime's mailboxes."""
+
+    __slots__ = ()
+
+    def send(self, message: object) -> None:
+        # Runtime.deliver and Cell.put, written out: this runs for every message.
+        system = self._system
+        cell = system._cells.get(self.number)
+        if cell is None:
+            system.dead_letter(self, message)
+        elif cell.life is WAITING:
+            cell.arrived = [message]
+            cell.life = RUNNABLE
+            system.enqueue(cell)
+        elif cell.arrived is not None and cell.bound is None:
+            cell.arrived.append(message)
+        else:
+            cell.put(message)
+
+
+class Runtime:
+    """
+    The actors of one process and their turns; :class:`~echoactor.ActorSystem` makes a service of it.
+
+    :ivar current: the actor whose step this is.
+    :ivar turn_time: when this turn began, in the reactor's seconds.
+    :ivar enqueue: gives something a turn, after those that wait already. It
+        is the run queue's own ``append`` while a turn is scheduled or going on.
+    """
+
+    address_class: ClassVar[type[Address]] = _LocalAddress
+    enqueue: Callable[[Runnable], object]
+
+    def __init__(self, reactor: IReactorTime, label: str, run_queue: RunQueue | None) -> None:
+        self.reactor = reactor
+        self.label = label
+        self.start_number = next(_start_numbers)
+        self.events = Events()
+        self.events.subscribe(ActorCrashed, log_crash)
+        self.timers = Timers(reactor)
+        self.dead_letters = 0
+        self.current: Cell | None = None
+        self.turn_time = 0.0
+        self.delivers_at_once = run_queue is None
+        self.is_stopping = False  # or has stopped
+        self._run_queue: RunQueue = deque() if run_queue is None else run_queue
+        self._awake = False  # a turn is scheduled, or going on
+        self._cells: dict[int, Cell] = {}
+        self._names = Names()
+        self._numbers = count(1)
+        self.enqueue = self._enqueue_and_wake
+
+    # Actors
+
+    def spawn(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        name: str | None = None,
+        link: bool = False,
+        monitor: bool = False,
+        mailbox: MailboxBound | None = None,
+    ) -> Address:
+        """
+        Start an actor; Elixir: ``spawn``, ``spawn_link``, ``spawn_monitor``.
+
+        :param function: an Actor class, or a coroutine function that takes
+            ``me`` first.
+        :param args: for its constructor, or for the function after ``me``.
+        :param name: register it under this name.
+        :param link: also link it to the current actor, before its first step.
+        :param monitor: also let the current actor watch it: it will receive a ``Down``.
+        :param mailbox: how many messages may wait; None for any number.
+        :returns: its address, at once. The constructor and the coroutine run
+            in the actor's first turn; if they fail, that is the actor's exit.
+        :raises NotAnActor: ``function`` is neither.
+        :raises NameTaken: the name is another actor's.
+        :raises NoCurrentActor: ``link`` or ``monitor`` outside of any actor.
+        :raises SystemStopped: the system is stopping or has stopped.
+        """
+        if self.is_stopping:
+            self.refuse_if_stopping()
+        number = next(self._numbers)
+        address = self.address_class(self, number)
+        cell: Cell
+        if isinstance(function, type) and getattr(function, "_is_actor_class", False):
+            cell = CallbackCell(self, address, function, args)
+        elif _is_coroutine_function(function):
+            cell = CoroutineCell(self, address, function, args)
+        else:
+            raise NotAnActor(
+                "spawn takes an Actor class or a coroutine function "
+                f"(connections come from an ActorFactory), not {function!r}"
+            )
+        if name is not None or link or monitor or mailbox is not None:
+            self._furnish(cell, name, link, monitor, mailbox)
+        else:
+            self._cells[number] = cell
+        if ActorSpawned in self.events:
+            self.events.emit(ActorSpawned(address))
+        self.enqueue(cell)
+        return address
+
+    def start(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        timeout: float | None = None,
+        name: str | None = None,
+        link: bool = False,
+        monitor: bool = False,
+        mailbox: MailboxBound | None = None,
+    ) -> Deferred[Address]:
+        """
+        Start an actor and wait until it has started; OTP: ``GenServer.start``, ``start_link``.
+
+        An Actor has started when its constructor has returned and ``started()``
+        is done; a coroutine actor, when its first step is over.
+
+        :param timeout: seconds it may take, before it is killed; None for any time.
+        :returns: a Deferred of its address. It fails with
+            :exc:`~echoactor.StartFailed` when the actor ends before, and with
+            what :meth:`spawn` raises; the parameters are the same.
+        """
+        try:
+            address = self.spawn(function, *args, name=name, link=link, monitor=monitor, mailbox=mailbox)
+            return wait_for_start(self._cells[address.number], timeout)
+        except (NameTaken, NotAnActor, NoCurrentActor, SystemStopped):
+            return fail()
+
+    def adopt(self, actor: Actor, kind: type[AnyCallbackCell]) -> AnyCallbackCell:
+        """
+        Make an actor of an object that exists already; for connections.
+
+        :param kind: the class of its cell.
+        :raises SystemStopped: the system is stopping or has stopped.
+        """
+        self.refuse_if_stopping()
+        number = next(self._numbers)
+        cell = kind(self, self.address_class(self, number), actor, None)
+        actor._actor_cell = cell
+        cell.born = self.reactor.seconds()
+        self._cells[number] = cell
+        if ActorSpawned in self.events:
+            self.events.emit(ActorSpawned(cell.address))
+        cell.life = WAITING  # only now: what a listener sends must not be its first step
+        return cell
+
+    def _furnish(
+        self, cell: Cell, name: str | None, link: bool, monitor: bool, mailbox: MailboxBound | None
+    ) -> None:
+        """Give a new actor what few have; what can fail comes first."""
+        if (link or monitor) and self.current is None:
+            raise NoCurrentActor(
+                f"{'link' if link else 'monitor'}=True takes a current actor as its other end"
+            )
+        if name is not None:
+            check_name(name)
+            self._names.register(name, cell)
+        self._cells[cell.address.number] = cell
+        cell.bound = mailbox
+        if self.current is not None:
+            if link:
+                signals.link(self.current, cell.address)
+            if monitor:
+                signals.monitor(self.current, cell.address)
+
+    def find(self, address: Address) -> Cell | None:
+        """The living actor behind an address; for the runtime alone."""
+        return self._cells.get(address.number) if address._system is self else None
+
+    def is_alive(self, address: Address) -> bool:
+        """Whether the actor lives; Elixir: ``Process.alive?``."""
+        return self.find(address) is not None
+
+    def count_actors(self) -> int:
+        """How many actors live."""
+        return len(self._cells)
+
+    def end(
+        self, cell: Cell, reason: object, failure: Failure | None = None, *, by_itself: bool = False
+    ) -> None:
+        """
+        An actor ends. Its address is dead and its name free before anybody
+        hears of it, and everybody has heard of it before what it held is let go.
+
+        :param failure: the exception that ended it, for the log.
+        :param by_itself: no signal ended it, so an error is its own and is reported.
+        """
+        cell.life = DEAD
+        del self._cells[cell.address.number]
+        if cell.ties is not None:
+            if cell.ties.name is not None:
+                self._names.unregister(cell.ties.name)
+            signals.sever(cell, reason)
+        if by_itself and is_error(reason) and ActorCrashed in self.events:
+            self.events.emit(ActorCrashed(cell.address, reason, failure))
+        if ActorEnded in self.events:
+            self.events.emit(ActorEnded(cell.address, reason))
+        cell.release(reason)
+
+    def refuse_if_stopping(self) -> None:
+        """:raises SystemStopped: it is."""
+        if self.is_stopping:
+            raise SystemStopped(
+                f"{self.label} is stopping or has stopped, and stays so; make a new ActorSystem"
+            )
+
+    # Names
+
+    def register(self, name: str, address: Address) -> None:
+        """
+        Give a living actor a name, until it ends; Elixir: ``Process.register``.
+
+        :raises NameTaken: it is another's already (the error says whose), or the actor has a name.
+        :raises ValueError: the actor is dead, or the name is empty.
+        :raises TypeError: the name is no string.
+        """
+        check_name(name)
+        cell = self.find(address)
+        if cell is None:
+            raise ValueError(f"address: {address} is dead, and can have no name")
+        self._names.register(name, cell)
+
+    def unregister(self, name: str) -> None:
+        """Free a name, if it is taken; Elixir: ``Process.unregister``."""
+        owner = self._names.unregister(name)
+        cell = None if owner is None else self.find(owner)
+        if cell is not None and cell.ties is not None:
+            cell.ties.name = None
+
+    def whereis(self, name: str) -> Address | None:
+        """Who has this name, if anybody; Elixir: ``Process.whereis``."""
+        return self._names.whereis(name)
+
+    def names(self) -> dict[str, Address]:
+        """All names and who has them, in the order registered; Elixir: ``Process.registered``."""
+        return self._names.all()
+
+    # Messages and signals, to an address or a name
+
+    def send(self, target: Address | str, message: object) -> None:
+        """
+        Send to an address, or to whoever has a name.
+
+        To a name that nobody has it is a dead letter, as with ``GenServer.cast``.
+        """
+        address = self._names.whereis(target) if isinstance(target, str) else target
+        if address is None:
+            self.dead_letter(target, message)
+        else:
+            address.send(message)
+
+    def call(self, target: Address | str, request: object, timeout: float | None = 5.0) -> Deferred[Any]:
+        """
+        Call an address, or whoever has a name; see :meth:`Address.call <echoactor.Address.call>`.
+
+        A name that nobody has is as a dead address: reason ``"noproc"``.
+        """
+        address = self._names.whereis(target) if isinstance(target, str) else target
+        if address is None:
+            return fail(CalleeExited(target, "noproc"))
+        return start_call(self, address, request, timeout)
+
+    def deliver(self, address: Address, message: object, *, signal: bool = False) -> None:
+        """
+        Put a message into a mailbox.
+
+        :param signal: an Exit or a Down, which no bound keeps out.
+        """
+        cell = self._cells.get(address.number)
+        if cell is None:
+            self.dead_letter(address, message)
+        else:
+            cell.put(message, signal=signal)
+
+    def send_later(self, address: Address, message: object, delay: float, *, repeat: bool) -> MessageTimer:
+        """What ``address.send_after`` and ``address.send_interval`` do."""
+        return MessageTimer(self, address, message, delay, repeat)
+
+    def dead_letter(self, target: Address | str, message: object) -> None:
+        """Count a message that nobody will read. A call among them fails at once."""
+        self.dead_letters += 1
+        if DeadLetter in self.events:
+            self.events.emit(DeadLetter(target, message))
+        if isinstance(message, Call) and isinstance(message.reply, Reply):
+            message.reply.settle(Failure(MailboxFull(message.reply.address)))
+
+    def exit(self, address: Address, reason: object) -> None:
+        """What ``address.exit`` does."""
+        cell = self.find(address)
+        if cell is not None:
+            sender = None if self.current is None else self.current.address
+            signals.send_exit(cell, sender, reason, linked=False)
+
+    def stop(self, address: Address, reason: object, timeout: float | None) -> Deferred[None]:
+        """What ``address.stop`` does."""
+        cell = self.find(address)
+        if cell is not None and cell is self.current:
+            return fail(CallingSelf(address))
+
+        def ended(actual: object) -> None:
+            if actual is not reason:
+                raise CalleeExited(address, actual)
+
+        end = wait_for_end(self, address, timeout)
+        if cell is not None:
+            cell.end_soon(ActorExit(reason))
+        return end.addCallback(ended)
+
+    # The run queue
+
+    def next_number(self) -> int:
+        """A number for an actor, a monitor or a call, never used twice."""
+        return next(self._numbers)
+
+    def _enqueue_and_wake(self, runnable: Runnable) -> None:
+        self._run_queue.append(runnable)
+        self.wake()
+
+    def wake(self) -> None:
+        """See that there is a turn."""
+        if not self._awake:
+            self._awake = self.timers.is_busy = True
+            self.enqueue = self._run_queue.append
+            self.reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        """Let runnable actors run until none is left or the turn's budget is spent."""
+        queue = self._run_queue
+        budget = TURN
+        self.turn_time = self.reactor.seconds()
+        try:
+            while queue and budget > 0:
+                budget -= queue.popleft().run()
+        finally:  # SystemExit and KeyboardInterrupt pass through here
+            self.current = None
+            self._awake = False
+            self.enqueue = self._enqueue_and_wake
+            if queue:
+                self.wake()
+            else:
+                self.idle()
+
+    def idle(self) -> None:
+        """Nothing is left to do for now."""
+        self.timers.settle()
+
+
+def _is_coroutine_function(function: Any) -> bool:
+    if type(function) is FunctionType and function.__code__.co_flags & inspect.CO_COROUTINE:
+        return True  # what the general test below finds out, ten times as fast
+    return inspect.iscoroutinefunction(function)
