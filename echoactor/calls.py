@@ -1,4 +1,4 @@
-"""Waiting for an actor: for its reply (OTP's ``GenServer.call``), its start or its end, each as a Deferred."""
+"""Waiting for an actor's reply (OTP's ``GenServer.call``), its start or its end, each as a Deferred."""
 
 from __future__ import annotations
 

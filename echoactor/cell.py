@@ -88,6 +88,7 @@ class Cell(Mailbox):
         ``receive`` returned and that is not done (callback style).
     :ivar parent: who spawned it; None from outside any actor.
     :ivar born: when it took its first step, in the reactor's seconds; None before.
+    :ivar is_finishing: whether its ``terminate`` was called.
     :ivar handled: how many messages it has taken.
     """
 
@@ -100,6 +101,7 @@ class Cell(Mailbox):
         "coroutine",
         "doom",
         "handled",
+        "is_finishing",
         "life",
         "parent",
         "system",
@@ -117,7 +119,7 @@ class Cell(Mailbox):
         self.args = args
         self.life = NEW
         self.handled = 0
-        self.traps_exits = False
+        self.traps_exits = self.is_finishing = False
         self.ties: Ties | None = None
         self.doom: object = None
         self.awaited: Deferred[Any] | None = None
@@ -135,13 +137,22 @@ class Cell(Mailbox):
         """Have one turn on the run queue; returns how many messages that cost, at least 1."""
         raise NotImplementedError
 
-    def finish(self, reason: object) -> None:
-        """Have the last step of an actor that ends by itself."""
+    def finish(self, error: BaseException, reason: object) -> bool:
+        """
+        Have the last step of an actor that ends by itself.
+
+        :returns: whether it takes longer; ``error`` is raised again when it is done.
+        """
+        return False
 
     def release(self, reason: object) -> None:
         """The address is dead and everybody knows: let go of what is held."""
         self.clear()
         self.args = None
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Cancel what the coroutine awaits, and close it."""
         coroutine, self.coroutine = self.coroutine, None
         awaited, self.awaited = self.awaited, None
         if awaited is not None:
@@ -232,7 +243,8 @@ class Cell(Mailbox):
         """The actor's code let an exception out: it ends."""
         reason, failure = _explain(error)
         try:
-            self.finish(reason)
+            if self.finish(error, reason):
+                return
         except BaseException as last:  # as in OTP, the last failure is the reason
             error = last
             reason, failure = _explain(last)
@@ -253,7 +265,7 @@ class Cell(Mailbox):
                 self.awaited = wants
                 if self.life is RUNNING:  # and is not doomed since
                     self.life = AWAITING
-                wants.addBoth(self._fired)
+                wants.addBoth(self._fired, wants)
                 return None
             assert self.coroutine is not None
             wants = self.coroutine.throw(
@@ -261,10 +273,10 @@ class Cell(Mailbox):
             )
         return wants
 
-    def _fired(self, result: object) -> object:
+    def _fired(self, result: object, deferred: Deferred[Any]) -> object:
         """A Deferred that was awaited has a result, in whatever code that happened."""
-        if self.awaited is None:
-            return None
+        if self.awaited is not deferred:
+            return None  # it came too late, and is nobody's
         # The result stays in the Deferred, where the coroutine will find it.
         if self.life is AWAITING:
             self.life = RESUMABLE

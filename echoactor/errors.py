@@ -16,11 +16,13 @@ __all__ = [
     "CallTimeout",
     "CalleeExited",
     "CallingSelf",
+    "ChildError",
     "ListenError",
     "MailboxFull",
     "NameTaken",
     "NoCurrentActor",
     "NotAnActor",
+    "SpecError",
     "StartFailed",
     "SystemStopped",
 ]
@@ -117,6 +119,27 @@ class NameTaken(ActorError):
     def __init__(self, text: str, name: str, address: Address) -> None:
         super().__init__(text)
         self.name = name
+        self.address = address
+
+
+class SpecError(ActorError, ValueError):
+    """What is to be supervised is written down wrongly; the text names the field and says what is right."""
+
+
+class ChildError(ActorError):
+    """
+    A supervisor cannot do what it was asked for.
+
+    :ivar problem: OTP's word for it: ``"not_found"``, ``"already_started"``,
+        ``"already_present"``, ``"running"``, ``"restarting"`` or ``"max_children"``.
+    :ivar id: the child's id, or its address.
+    :ivar address: where the child runs, if it does.
+    """
+
+    def __init__(self, problem: str, id: object, address: Address | None = None) -> None:
+        super().__init__(f"child {safe_repr(id)}: {problem}" + (f" as {address}" if address else ""))
+        self.problem = problem
+        self.id = id
         self.address = address
 
 

@@ -22,6 +22,7 @@ from .address import Address
 __all__ = [
     "ActorCrashed",
     "ActorEnded",
+    "ActorRestarted",
     "ActorSpawned",
     "ConnectionClosed",
     "ConnectionOpened",
@@ -62,6 +63,20 @@ class ActorCrashed:
     address: Address
     reason: object
     failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRestarted:
+    """
+    A supervisor has started a child again.
+
+    :ivar address: the new one.
+    :ivar id: the child's id in its spec.
+    """
+
+    address: Address
+    supervisor: Address
+    id: object
 
 
 @dataclass(frozen=True, slots=True)

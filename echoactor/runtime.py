@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from types import FunctionType
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -14,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from . import signals
-from .actor import Actor
+from .actor import Actor, is_actor_class, is_coroutine_function
 from .address import Address
 from .calls import Reply, start_call, wait_for_end, wait_for_start
 from .cell import DEAD, RUNNABLE, WAITING, Cell
@@ -150,9 +148,9 @@ class Runtime:
         number = next(self._numbers)
         address = self.address_class(self, number)
         cell: Cell
-        if isinstance(function, type) and getattr(function, "_is_actor_class", False):
+        if is_actor_class(function):
             cell = CallbackCell(self, address, function, args)
-        elif _is_coroutine_function(function):
+        elif is_coroutine_function(function):
             cell = CoroutineCell(self, address, function, args)
         else:
             raise NotAnActor(
@@ -243,6 +241,14 @@ class Runtime:
     def count_actors(self) -> int:
         """How many actors live."""
         return len(self._cells)
+
+    def cells(self) -> list[Cell]:
+        """The living actors, in the order of their start; for the runtime alone."""
+        return list(self._cells.values())
+
+    def count_runnable(self) -> int:
+        """How many have a turn coming."""
+        return len(self._run_queue)
 
     def end(
         self, cell: Cell, reason: object, failure: Failure | None = None, *, by_itself: bool = False
@@ -371,7 +377,7 @@ class Runtime:
                 raise CalleeExited(address, actual)
 
         end = wait_for_end(self, address, timeout)
-        if cell is not None:
+        if cell is not None and not cell.is_finishing:
             cell.end_soon(ActorExit(reason))
         return end.addCallback(ended)
 
@@ -412,9 +418,3 @@ class Runtime:
     def idle(self) -> None:
         """Nothing is left to do for now."""
         self.timers.settle()
-
-
-def _is_coroutine_function(function: Any) -> bool:
-    if type(function) is FunctionType and function.__code__.co_flags & inspect.CO_COROUTINE:
-        return True  # what the general test below finds out, ten times as fast
-    return inspect.iscoroutinefunction(function)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .actor import FIRST, LOOK, NEWS, CoroutineActor, Wants
@@ -81,9 +81,17 @@ class CallbackCell(Cell):
             system.current = None
         return True
 
-    def finish(self, reason: object) -> None:
-        if self.args is None:  # as in OTP, an actor that has not started is not told
-            self.actor.terminate(reason)
+    def finish(self, error: BaseException, reason: object) -> bool:
+        if self.args is not None or self.is_finishing:  # as in OTP, an actor that has not started is not told
+            return False
+        self.is_finishing = True
+        finishing = self.actor.terminate(reason)
+        if not hasattr(finishing, "__await__"):
+            return False
+        self.abandon()  # of stop(), what it awaits is not waited for
+        self.life = RUNNING
+        self._await(_raise_after(finishing, error))
+        return True
 
     def await_begins(self) -> None:
         """What ``receive`` returned is being awaited, and messages wait."""
@@ -161,6 +169,11 @@ class CallbackCell(Cell):
             else:
                 self.life = RUNNABLE
                 self.system.enqueue(self)
+
+
+async def _raise_after(finishing: Awaitable[None], error: BaseException) -> None:
+    await finishing
+    raise error
 
 
 class CoroutineCell(Cell):

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.reflect import safe_repr
 
 from . import signals
+from .address import Address
+from .calls import wait_for_end
+from .errors import SystemStopped
+from .inspection import ActorInfo, SystemInfo, Tree, actor_info, system_info, tree_of
 from .runtime import RunQueue, Runtime
+from .specs import SupervisorSpec
+from .supervisor import Supervisor
 from .timers import Timer
 
 __all__ = ["ActorSystem", "Resource"]
@@ -35,8 +42,8 @@ class ActorSystem(Runtime, MultiService):
 
     It works from its construction on: a program that needs no services just
     spawns. As a service it starts and stops the services under it (listeners,
-    say), and ``stopService`` ends its actors after them. A stopped system
-    stays stopped.
+    say), and ``stopService`` ends its actors after them: the tree below the
+    top supervisor first. A stopped system stays stopped.
 
     :param reactor: the reactor, or a ``task.Clock``.
     :param name: what addresses print, and the service's name.
@@ -52,12 +59,54 @@ class ActorSystem(Runtime, MultiService):
         if name is not None:
             self.setName(name)
         self._resources: dict[Resource, None] = {}
+        self._supervisor: Address | None = None
+        self._stop_has_begun = False
         self._deadline: Timer | None = None
         self._stopped: list[Deferred[None]] | None = []  # who waits for the end; None after it
 
+    @property
+    def supervisor(self) -> Address:
+        """
+        The top supervisor, started when it is first asked for: one_for_one,
+        with OTP's default limits. When its limit is reached, it ends, and the
+        system stops.
+        """
+        if self._supervisor is None:
+            self._supervisor = self.spawn(Supervisor, SupervisorSpec())
+            wait_for_end(self, self._supervisor, None).addCallback(self._supervisor_ended)
+        return self._supervisor
+
+    def start_child(self, child: Any) -> Deferred[Address | None]:
+        """
+        Start a child of the top supervisor; see
+        :meth:`Supervisor.start_child <echoactor.Supervisor.start_child>`.
+        """
+        return Supervisor.start_child(self.supervisor, child)
+
+    @overload
+    def info(self) -> SystemInfo: ...
+
+    @overload
+    def info(self, address: Address) -> ActorInfo | None: ...
+
+    def info(self, address: Address | None = None) -> SystemInfo | ActorInfo | None:
+        """
+        What there is to know about an actor, or about the system as a whole.
+
+        :returns: None for an actor that is dead.
+        """
+        if address is None:
+            return system_info(self)
+        cell = self.find(address)
+        return None if cell is None else actor_info(cell)
+
+    def tree(self) -> Tree:
+        """All actors, each below its supervisor, else below who spawned it; print it."""
+        return tree_of(self)
+
     def privilegedStartService(self) -> None:
         """Open what needs privileges; see ``IService``."""
-        self.refuse_if_stopping()
+        self._refuse_if_stopped()
         super().privilegedStartService()
 
     def startService(self) -> None:
@@ -66,7 +115,7 @@ class ActorSystem(Runtime, MultiService):
 
         :raises SystemStopped: it was stopped; make a new one.
         """
-        self.refuse_if_stopping()
+        self._refuse_if_stopped()
         if not self.running:
             try:
                 super().startService()
@@ -76,8 +125,8 @@ class ActorSystem(Runtime, MultiService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop the services under this one, then end all actors with the reason
-        ``"shutdown"``, and kill those that are left after 5 seconds.
+        Stop the services under this one, then the top supervisor and its
+        tree, then all other actors: those have the reason ``"shutdown"`` and 5 seconds.
 
         :returns: a Deferred that fires when no actor, no timer and no
             connection is left. Stopping twice waits for the same end.
@@ -87,10 +136,11 @@ class ActorSystem(Runtime, MultiService):
             stopped.callback(None)
             return stopped
         self._stopped.append(stopped)
-        if not self.is_stopping:
-            self.is_stopping = True
+        if not self._stop_has_begun:
+            self._stop_has_begun = True
             # Never fails: a service that fails to stop is logged by Twisted.
-            super().stopService().addCallback(lambda _: self._end_actors())
+            stopping = super().stopService()
+            stopping.addCallback(lambda _: self._end_tree()).addCallback(lambda _: self._end_actors())
         return stopped
 
     def abort(self) -> None:
@@ -107,7 +157,7 @@ class ActorSystem(Runtime, MultiService):
     def let_go(self, resource: Resource) -> None:
         """``resource`` is gone."""
         self._resources.pop(resource, None)
-        if self.is_stopping:
+        if self._stop_has_begun:
             self.wake()  # its turn finds out whether that was the last
 
     def idle(self) -> None:
@@ -116,7 +166,18 @@ class ActorSystem(Runtime, MultiService):
             self._conclude()
         super().idle()
 
+    def _refuse_if_stopped(self) -> None:
+        if self._stop_has_begun:
+            raise SystemStopped(f"{self.label} was stopped, and stays so; make a new ActorSystem")
+
+    def _end_tree(self) -> Deferred[object] | None:
+        if self._supervisor is None:
+            return None
+        self._supervisor.exit("shutdown")
+        return wait_for_end(self, self._supervisor, None)
+
     def _end_actors(self) -> None:
+        self.is_stopping = True
         for cell in reversed(list(self._cells.values())):  # last started, first ended
             signals.send_exit(cell, None, "shutdown", linked=False)
         self._deadline = self.timers.schedule(SHUTDOWN_TIME, self._kill_actors)
@@ -126,6 +187,15 @@ class ActorSystem(Runtime, MultiService):
         for cell in list(self._cells.values()):
             _log.error("actor {address} did not stop in time and is killed", address=str(cell.address))
             signals.send_exit(cell, None, "kill", linked=False)
+
+    def _supervisor_ended(self, reason: object) -> None:
+        if not self._stop_has_begun:
+            _log.critical(
+                "the top supervisor of {system} has ended ({reason}), and the system stops",
+                system=self.label,
+                reason=safe_repr(reason),
+            )
+            self.stopService()
 
     def _conclude(self) -> None:
         """Nothing is left: the system has stopped."""

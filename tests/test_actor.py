@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import deferLater
 
-from echoactor import Actor, Call, CoroutineActor, NotAnActor, Timeout
+from echoactor import Actor, Call, CalleeExited, CoroutineActor, NotAnActor, Timeout
 
 from .support import ActorTestCase, Adder, Recorder, adder
 
@@ -277,12 +277,86 @@ class CallbackTests(ActorTestCase):
         self.assertIn("ZeroDivisionError", self.failureResultOf(pending).getErrorMessage())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_terminate_must_be_plain(self) -> None:
-        """An async terminate, which nobody could await, is refused when the class is defined."""
-        with self.assertRaisesRegex(TypeError, "Late.terminate must be a plain function"):
+    def test_terminate_that_awaits(self) -> None:
+        """An async terminate is awaited before the actor is dead, whatever ended it; it handles nothing more."""
+        for end in ("exit", ZeroDivisionError(), "stop"):
+            log: list[object] = []
+            released: Deferred[None] = Deferred()
 
-            class Late(Actor):
-                async def terminate(self, reason: object) -> None: ...  # type: ignore[override]  # refused
+            class Late(Adder):
+                def __init__(self, log: list[object], released: Deferred[None]) -> None:
+                    self.log, self.released = log, released
+
+                def receive(self, message: Any) -> None:
+                    self.log.append(message)
+                    if message == "exit":
+                        self.exit("normal")
+                    super().receive(message)
+
+                async def terminate(self, reason: object) -> None:
+                    await self.released
+                    self.log.append("cleaned")
+
+            address = self.spawn(Late, log, released)
+            stopped = address.stop() if end == "stop" else address.send(end)
+            address.send("more")
+            self.settle()
+            self.assertTrue(self.system.is_alive(address))
+            address.stop()  # does not hurry it
+            self.settle()
+            self.assertTrue(self.system.is_alive(address))
+            released.callback(None)
+            self.settle()
+            self.assertFalse(self.system.is_alive(address))
+            self.assertEqual(log, ["cleaned"] if end == "stop" else [end, "cleaned"])
+            if stopped is not None:
+                self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_terminate_that_awaits_too_long(self) -> None:
+        """An actor that awaits in terminate can be killed, and what it awaits is cancelled."""
+        cancelled: list[object] = []
+
+        class Late(Actor):
+            async def terminate(self, reason: object) -> None:
+                await Deferred(cancelled.append)
+
+        address = self.spawn(Late)
+        stopped = address.stop("done")
+        self.settle()
+        address.exit("kill")
+        self.settle()
+        self.assertEqual(self.failureResultOf(stopped, CalleeExited).value.reason, "killed")
+        self.assertEqual(len(cancelled), 1)
+
+    def test_terminate_while_receive_awaits(self) -> None:
+        """Stopping an actor whose receive awaits closes that first; a late result of it wakes nobody."""
+        log: list[object] = []
+        never: Deferred[None] = Deferred()
+        released: Deferred[None] = Deferred()
+
+        class Busy(Actor):
+            async def receive(self, message: Any) -> None:
+                try:
+                    await never
+                finally:
+                    log.append("closed")
+
+            async def terminate(self, reason: object) -> None:
+                log.append("terminate")
+                await released
+
+        address = self.spawn(Busy)
+        address.send("work")
+        self.settle()
+        address.stop()
+        self.settle()
+        never.errback(ZeroDivisionError())
+        self.settle()
+        self.assertEqual((log, self.system.is_alive(address)), (["terminate", "closed"], True))
+        released.callback(None)
+        self.settle()
+        self.assertFalse(self.system.is_alive(address))
 
     def test_no_me_receive(self) -> None:
         """An async receive that awaits what only a coroutine actor may await gets a TypeError there."""

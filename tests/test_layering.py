@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "echoactor"
 
 ROOMS = """
     errors address messages events timers mailbox signals names calls delayed actor cell styles
-    runtime system
+    runtime specs services supervisor inspection system groups
     transport protocol echo server tap __init__
 """.split()
 """In this order: each may import those before it."""
