@@ -278,7 +278,7 @@ class CallbackTests(ActorTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_terminate_that_awaits(self) -> None:
-        """An async terminate is awaited before the actor is dead, whatever ended it; it handles nothing more."""
+        """An async terminate is awaited before the actor is dead; messages are not handled any more."""
         for end in ("exit", ZeroDivisionError(), "stop"):
             log: list[object] = []
             released: Deferred[None] = Deferred()
@@ -353,7 +353,7 @@ class CallbackTests(ActorTestCase):
         self.settle()
         never.errback(ZeroDivisionError())
         self.settle()
-        self.assertEqual((log, self.system.is_alive(address)), (["terminate", "closed"], True))
+        self.assertEqual((log, self.system.is_alive(address)), (["closed", "terminate"], True))
         released.callback(None)
         self.settle()
         self.assertFalse(self.system.is_alive(address))

@@ -14,10 +14,10 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(
             echoactor.__all__,
             """
-            Actor ActorError ActorExit ActorFactory ActorProtocol ActorSystem Address Call CallFailed
-            CallTimeout CalleeExited CallingSelf CoroutineActor Crash Down EchoFactory EchoProtocol
-            EndOfInput Exit
-            ListenError Listener Monitor NotAnActor Shutdown SystemStopped Timeout
+            Actor ActorError ActorExit ActorFactory ActorProtocol ActorSystem Address Call
+            CallFailed CallTimeout CalleeExited CallingSelf CoroutineActor Crash Down EchoFactory
+            EchoProtocol EndOfInput Exit ListenError Listener Monitor NotAnActor Shutdown
+            SystemStopped Timeout
             """.split(),
         )
         names = {
