@@ -1,49 +1,43 @@
-"""Elixir's actor model on Twisted's reactor."""
+"""Elixir's actor model on Twisted's reactor. What can go wrong is in ``echoactor.errors``."""
 
 from .actor import Actor, CoroutineActor
 from .address import Address
 from .echo import EchoFactory, EchoProtocol
-from .errors import (
-    ActorError,
-    ActorExit,
-    CalleeExited,
-    CallFailed,
-    CallingSelf,
-    CallTimeout,
-    ListenError,
-    NotAnActor,
-    SystemStopped,
-)
+from .errors import ActorError
+from .groups import Groups
+from .mailbox import MailboxBound
 from .messages import Call, Crash, Down, EndOfInput, Exit, Monitor, Shutdown, Timeout
 from .protocol import ActorFactory, ActorProtocol
 from .server import Listener
+from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
+from .supervisor import DynamicSupervisor, Supervisor
 from .system import ActorSystem
 
 __all__ = [
     "Actor",
     "ActorError",
-    "ActorExit",
     "ActorFactory",
     "ActorProtocol",
     "ActorSystem",
     "Address",
+    "BackOff",
     "Call",
-    "CallFailed",
-    "CallTimeout",
-    "CalleeExited",
-    "CallingSelf",
+    "ChildSpec",
     "CoroutineActor",
     "Crash",
     "Down",
+    "DynamicSupervisor",
+    "DynamicSupervisorSpec",
     "EchoFactory",
     "EchoProtocol",
     "EndOfInput",
     "Exit",
-    "ListenError",
+    "Groups",
     "Listener",
+    "MailboxBound",
     "Monitor",
-    "NotAnActor",
     "Shutdown",
-    "SystemStopped",
+    "Supervisor",
+    "SupervisorSpec",
     "Timeout",
 ]

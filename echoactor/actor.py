@@ -59,7 +59,7 @@ class ActorContext:
         return self.system.spawn(function, *args, **options)
 
     def start(self, function: Callable[..., Any], *args: Any, **options: Any) -> Deferred[Address]:
-        """Start another actor and wait for it; see :meth:`ActorSystem.start <echoactor.ActorSystem.start>`."""
+        """Start another actor and wait; see :meth:`ActorSystem.start <echoactor.ActorSystem.start>`."""
         return self.system.start(function, *args, **options)
 
     def exit(self, reason: object = "normal") -> NoReturn:

@@ -57,9 +57,9 @@ class Address:
             inside this call. Cancelling it gives the call up.
         :raises ValueError: ``timeout`` is no number of seconds.
 
-        The Deferred fails with :exc:`~echoactor.CallTimeout`,
-        :exc:`~echoactor.CalleeExited` (reason ``"noproc"`` when the actor was
-        dead already) or :exc:`~echoactor.CallingSelf`.
+        The Deferred fails with :exc:`~echoactor.errors.CallTimeout`,
+        :exc:`~echoactor.errors.CalleeExited` (reason ``"noproc"`` when the actor was
+        dead already) or :exc:`~echoactor.errors.CallingSelf`.
         """
         return self._system.call(self, request, timeout)
 
@@ -86,9 +86,9 @@ class Address:
 
         :param timeout: how long to wait for its end, in seconds; None waits for ever.
         :returns: a Deferred that fires when the actor is dead. It fails with
-            :exc:`~echoactor.CalleeExited` when it was dead before (reason
+            :exc:`~echoactor.errors.CalleeExited` when it was dead before (reason
             ``"noproc"``) or ends for another reason, with
-            :exc:`~echoactor.CallTimeout`, or with :exc:`~echoactor.CallingSelf`.
+            :exc:`~echoactor.errors.CallTimeout`, or with :exc:`~echoactor.errors.CallingSelf`.
         """
         return self._system.stop(self, reason, timeout)
 

@@ -184,7 +184,7 @@ class Runtime:
 
         :param timeout: seconds it may take, before it is killed; None for any time.
         :returns: a Deferred of its address. It fails with
-            :exc:`~echoactor.StartFailed` when the actor ends before, and with
+            :exc:`~echoactor.errors.StartFailed` when the actor ends before, and with
             what :meth:`spawn` raises; the parameters are the same.
         """
         try:

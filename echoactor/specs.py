@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from twisted.application.service import IService
 
@@ -14,6 +14,10 @@ from .errors import SpecError
 from .names import check_name
 
 __all__ = ["BackOff", "ChildSpec", "DynamicSupervisorSpec", "SupervisorSpec"]
+
+Restart = Literal["permanent", "transient", "temporary"]
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
 WORKER_SHUTDOWN = 5.0
 """Seconds that a worker has to end when it is told to, before it is killed: OTP's default."""
@@ -73,7 +77,7 @@ class ChildSpec:
         *args: Any,
         id: Hashable = None,
         name: str | None = None,
-        restart: Literal["permanent", "transient", "temporary"] = "permanent",
+        restart: Restart = "permanent",
         shutdown: float | Literal["brutal_kill"] | None = _BY_KIND,
         significant: bool = False,
     ) -> None:
@@ -90,7 +94,7 @@ class ChildSpec:
                 check_name(name)
             except (TypeError, ValueError) as error:
                 raise SpecError(str(error)) from None
-        _one_of("restart", restart, ("permanent", "transient", "temporary"))
+        _one_of("restart", restart, get_args(Restart))
         if shutdown is _BY_KIND:
             supervises = isinstance(start, SupervisorSpec) or getattr(start, "_supervises", False)
             shutdown = None if supervises else WORKER_SHUTDOWN
@@ -182,19 +186,15 @@ class SupervisorSpec:
     """
 
     children: Iterable[Any] = ()
-    strategy: Literal["one_for_one", "one_for_all", "rest_for_one"] = field(
-        default="one_for_one", kw_only=True
-    )
+    strategy: Strategy = field(default="one_for_one", kw_only=True)
     intensity: int = field(default=1, kw_only=True)
     period: float = field(default=5.0, kw_only=True)
-    auto_shutdown: Literal["never", "any_significant", "all_significant"] = field(
-        default="never", kw_only=True
-    )
+    auto_shutdown: AutoShutdown = field(default="never", kw_only=True)
     back_off: BackOff | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _one_of("strategy", self.strategy, ("one_for_one", "one_for_all", "rest_for_one"))
-        _one_of("auto_shutdown", self.auto_shutdown, ("never", "any_significant", "all_significant"))
+        _one_of("strategy", self.strategy, get_args(Strategy))
+        _one_of("auto_shutdown", self.auto_shutdown, get_args(AutoShutdown))
         _check_intensity(self.intensity, self.period, self.back_off)
         children = tuple(map(ChildSpec.of, self.children))
         seen = set()

@@ -313,8 +313,8 @@ class _Supervising(Actor):
 
         :param child: a :class:`~echoactor.ChildSpec`, or what one can be made of.
         :returns: a Deferred of its address; None when it ended normally
-            before it had started. It fails with :exc:`~echoactor.StartFailed`
-            (the child is not added then), or with :exc:`~echoactor.ChildError`:
+            before it had started. It fails with :exc:`~echoactor.errors.StartFailed`
+            (the child is not added then), or with :exc:`~echoactor.errors.ChildError`:
             ``"already_started"``, ``"already_present"`` or ``"max_children"``.
         :raises SpecError: the spec is wrong.
         """
@@ -331,7 +331,7 @@ class Supervisor(_Supervising):
     Starts its children first to last, restarts them by its strategy, and stops them last to first.
 
     The functions take the supervisor's address, and return Deferreds that
-    fail with :exc:`~echoactor.ChildError` where OTP answers with an error.
+    fail with :exc:`~echoactor.errors.ChildError` where OTP answers with an error.
 
     :param spec: its children and how to treat them.
     """
@@ -429,7 +429,7 @@ class Supervisor(_Supervising):
         Start a child again that was stopped.
 
         The error can be ``"not_found"``, ``"running"`` or ``"restarting"``,
-        or :exc:`~echoactor.StartFailed`, and the child stays stopped.
+        or :exc:`~echoactor.errors.StartFailed`, and the child stays stopped.
         """
         return supervisor.call(_Request("_begin", id), timeout=None)
 

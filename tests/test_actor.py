@@ -7,7 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import deferLater
 
-from echoactor import Actor, Call, CalleeExited, CoroutineActor, NotAnActor, Timeout
+from echoactor import Actor, Call, CoroutineActor, Timeout
+from echoactor.errors import CalleeExited, NotAnActor
 
 from .support import ActorTestCase, Adder, Recorder, adder
 
@@ -298,11 +299,13 @@ class CallbackTests(ActorTestCase):
                     self.log.append("cleaned")
 
             address = self.spawn(Late, log, released)
-            stopped = address.stop() if end == "stop" else address.send(end)
+            stopped = address.stop() if end == "stop" else None
+            if end != "stop":
+                address.send(end)
             address.send("more")
             self.settle()
             self.assertTrue(self.system.is_alive(address))
-            address.stop()  # does not hurry it
+            address.stop().addErrback(lambda _: None)  # does not hurry it
             self.settle()
             self.assertTrue(self.system.is_alive(address))
             released.callback(None)

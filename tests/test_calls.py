@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from echoactor import Actor, Address, Call, CalleeExited, CallFailed, CallingSelf, CallTimeout, CoroutineActor
+from echoactor import Actor, Address, Call, CoroutineActor
+from echoactor.errors import CalleeExited, CallFailed, CallingSelf, CallTimeout
 
 from .support import ActorTestCase, Adder, Recorder, adder
 

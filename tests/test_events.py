@@ -6,7 +6,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from echoactor import ActorExit, events
+from echoactor import events
+from echoactor.errors import ActorExit
 from echoactor.events import ActorEnded, ActorSpawned, DeadLetter, Events
 
 from .support import ActorTestCase, Adder, Recorder

@@ -14,10 +14,10 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(
             echoactor.__all__,
             """
-            Actor ActorError ActorExit ActorFactory ActorProtocol ActorSystem Address Call
-            CallFailed CallTimeout CalleeExited CallingSelf CoroutineActor Crash Down EchoFactory
-            EchoProtocol EndOfInput Exit ListenError Listener Monitor NotAnActor Shutdown
-            SystemStopped Timeout
+            Actor ActorError ActorFactory ActorProtocol ActorSystem Address BackOff Call ChildSpec
+            CoroutineActor Crash Down DynamicSupervisor DynamicSupervisorSpec EchoFactory
+            EchoProtocol EndOfInput Exit Groups Listener MailboxBound Monitor Shutdown Supervisor
+            SupervisorSpec Timeout
             """.split(),
         )
         names = {

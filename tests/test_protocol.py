@@ -17,14 +17,13 @@ from echoactor import (
     ActorProtocol,
     Address,
     Call,
-    CalleeExited,
     Down,
     EchoFactory,
     EchoProtocol,
     EndOfInput,
-    NotAnActor,
     Shutdown,
 )
+from echoactor.errors import CalleeExited, NotAnActor
 from echoactor.events import ActorEnded, ActorSpawned, ConnectionClosed, ConnectionOpened
 from echoactor.protocol import CLOSE_TIME, MAILBOX_LIMIT
 

@@ -11,7 +11,8 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
-from echoactor import EchoFactory, Listener, ListenError
+from echoactor import EchoFactory, Listener
+from echoactor.errors import ListenError
 
 from .support import ActorTestCase
 

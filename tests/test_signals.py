@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from echoactor import Actor, Address, CalleeExited, CoroutineActor, Crash, Down, Exit
+from echoactor import Actor, Address, CoroutineActor, Crash, Down, Exit
 from echoactor.actor import ActorContext
+from echoactor.errors import CalleeExited
 
 from .support import ActorTestCase, Adder, Recorder
 

@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from echoactor import Actor, ActorSystem, Address, Exit, SystemStopped
+from echoactor import Actor, ActorSystem, Address, Exit
 from echoactor.cell import Cell
+from echoactor.errors import SystemStopped
 from echoactor.runtime import TURN, Runnable
 from echoactor.system import SHUTDOWN_TIME
 
