@@ -216,9 +216,8 @@ class Runtime:
     ) -> None:
         """Give a new actor what few have; what can fail comes first."""
         if (link or monitor) and self.current is None:
-            raise NoCurrentActor(
-                f"{'link' if link else 'monitor'}=True takes a current actor as its other end"
-            )
+            option = "link" if link else "monitor"
+            raise NoCurrentActor(f"{option}=True needs a current actor as the other end")
         if name is not None:
             check_name(name)
             self._names.register(name, cell)

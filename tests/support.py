@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 import tempfile
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cryptography import x509
@@ -77,6 +80,26 @@ class ActorTestCase(SynchronousTestCase):
         """An actor that keeps what it receives, and the list it keeps it in."""
         received: list[Any] = []
         return self.spawn(Recorder, received), received
+
+
+def count_lines(action: Callable[[], object]) -> int:
+    """How many lines of the package an action runs: what time is made of, without the noise of a clock."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if not frame.f_globals["__name__"].startswith("echoactor"):
+            return None
+        lines += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return lines
 
 
 class Recorder(Actor):
