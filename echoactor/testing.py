@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from math import inf
 from random import Random
+from traceback import format_exception_only
 from typing import Any, ClassVar, TypeVar
 
 from twisted.internet.base import DelayedCall
@@ -40,14 +41,14 @@ class ClockSystem(ActorSystem):
     """
     A system on a ``task.Clock``: no real time passes, and nothing happens unless the test says so.
 
-    :param name: what addresses print.
     :param clock: a Clock of one's own, such as a ``MemoryReactorClock``; else it gets a new one.
+    :param name: what addresses print.
     :param run_queue: as for :class:`~echoactor.ActorSystem`.
     :ivar clock: its reactor.
     """
 
     def __init__(
-        self, name: str = "test", clock: Clock | None = None, *, run_queue: RunQueue | None = None
+        self, clock: Clock | None = None, name: str = "test", *, run_queue: RunQueue | None = None
     ) -> None:
         self.clock = Clock() if clock is None else clock
         super().__init__(self.clock, name, run_queue=run_queue)
@@ -253,7 +254,7 @@ class Simulation(ClockSystem):
         self.trace: list[tuple[Address | None, Address | None, object]] = []
         self._channels: dict[object, _Channel] = defaultdict(partial(_Channel, self))
         self._callers: dict[Reply, Address | None] = {}
-        super().__init__("simulation", run_queue=_Lots(self))
+        super().__init__(name="simulation", run_queue=_Lots(self))
         self.start_number = 0  # the process's count would print each run's addresses differently
 
     def deliver(self, address: Address, message: object, *, signal: bool = False) -> None:
@@ -320,12 +321,13 @@ def replay(test: Callable[[Simulation], object], seed: int) -> None:
         test(simulation)
     except Exception as error:
         name = getattr(test, "__qualname__", repr(test))
+        what_failed = "".join(format_exception_only(error)).strip()
         last = [
             f"    {sender or 'nobody'} -> {receiver or 'nobody'}: {safe_repr(what)}"
             for sender, receiver, what in simulation.trace[-SHOWN:]
         ]
         raise AssertionError(
-            f"seed {seed} fails with {type(error).__name__}: {error}\n"
+            f"seed {seed} fails: {what_failed}\n"
             f"replay({name}, {seed}) does it again; what arrived last:\n" + "\n".join(last)
         ) from error
     finally:  # else Python would close suspended coroutines when it frees them, at any time

@@ -133,7 +133,7 @@ class ConnectionTestCase(ActorTestCase):
 
     def setUp(self) -> None:
         self.clock = self.reactor = SocketClock()
-        self.system = ClockSystem(clock=self.clock)
+        self.system = ClockSystem(self.clock)
 
     def connect(self, protocol: type[ActorProtocol], transport_class: Any = tcp.Server) -> socket.socket:
         """Connect; returns the client's socket, and leaves the protocol in ``self.server``."""
