@@ -266,7 +266,7 @@ class Simulation(ClockSystem):
             case _:
                 sender = self._sender()
         if isinstance(message, Call) and isinstance(message.reply, Reply):
-            self._callers[message.reply] = sender
+            self._callers.setdefault(message.reply, sender)  # who forwards a call is not its caller
         self._send(sender, address, message, partial(super().deliver, address, message, signal=signal))
 
     def forward(self, reply: Reply) -> bool:

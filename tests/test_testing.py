@@ -371,6 +371,24 @@ class SimulationTests(SynchronousTestCase):
         found = self.outcomes(test)
         self.assertEqual(found, {("reply", "before", Timeout()), ("reply", "before", "after", Timeout())})
 
+    def test_forwarded_call(self) -> None:
+        """Whoever replies to a call that was forwarded replies to its caller."""
+
+        async def forwards(me: Any, callee: Address) -> None:
+            while True:
+                callee.send(await me.receive())
+
+        async def calls(me: Any, callee: Address) -> None:
+            await callee.call("total")
+
+        def test(simulation: Simulation) -> None:
+            callee = simulation.spawn(adder)
+            caller = simulation.spawn(calls, simulation.spawn(forwards, callee))
+            simulation.settle()
+            self.assertEqual(simulation.trace[-1][:2], (callee, caller))
+
+        explore(test, 20)
+
     def test_calls_end(self) -> None:
         """A call in a simulation ends: with a reply, the callee's end, a timeout, or when it is given up."""
 
