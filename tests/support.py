@@ -18,31 +18,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from twisted.internet import error, tcp
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoactor import Actor, ActorFactory, ActorProtocol, ActorSystem, Address, Call
-
-
-class StepClock(Clock):
-    """A Clock that runs one due call at a time, for actors that never come to rest."""
-
-    def step(self) -> None:
-        """Run the first due call."""
-        call = self.calls.pop(0)
-        assert call.getTime() <= self.seconds(), "nothing is due"
-        call.called = 1
-        call.func(*call.args, **call.kw)
+from echoactor import Actor, ActorFactory, ActorProtocol, Address, Call
+from echoactor.testing import ClockSystem
 
 
 class ActorTestCase(SynchronousTestCase):
     """A test with a system on a Clock: no real time passes."""
 
     def setUp(self) -> None:
-        self.clock = StepClock()
-        self.system = ActorSystem(self.clock, "test")
+        self.system = ClockSystem()
+        self.clock = self.system.clock
 
     def temporary_directory(self) -> Path:
         """A directory that goes with the test."""
@@ -51,18 +40,12 @@ class ActorTestCase(SynchronousTestCase):
         return Path(directory.name)
 
     def settle(self) -> None:
-        """Run turns until nothing is due; fails when that never happens."""
-        for _ in range(1000):
-            self.clock._sortCalls()
-            if not self.clock.calls or self.clock.calls[0].getTime() > self.clock.seconds():
-                return
-            self.clock.step()
-        self.fail("the actors do not come to rest")
+        """Let the actors run until nothing is due."""
+        self.system.settle()
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, then settle."""
-        self.clock.advance(seconds)
-        self.settle()
+        self.system.advance(seconds)
 
     def spawn(self, function: Any, *args: Any) -> Address:
         """Spawn an actor and let it take its first steps."""
@@ -72,9 +55,7 @@ class ActorTestCase(SynchronousTestCase):
 
     def ask(self, address: Address, request: object) -> Any:
         """Call an actor and return the reply."""
-        reply: Deferred[Any] = address.call(request)
-        self.settle()
-        return self.successResultOf(reply)
+        return self.system.result(address.call(request))
 
     def recorder(self) -> tuple[Address, list[Any]]:
         """An actor that keeps what it receives, and the list it keeps it in."""
@@ -141,7 +122,7 @@ async def adder(me: Any, total: int = 0) -> None:
                 raise error
 
 
-class SocketClock(StepClock):
+class SocketClock(Clock):
     """A Clock that also keeps track of who wants to read and write, and lets them when told."""
 
     def __init__(self) -> None:
@@ -175,7 +156,7 @@ class ConnectionTestCase(ActorTestCase):
 
     def setUp(self) -> None:
         self.clock = self.reactor = SocketClock()
-        self.system = ActorSystem(self.clock, "test")
+        self.system = ClockSystem(self.clock)
 
     def connect(self, protocol: type[ActorProtocol], transport_class: Any = tcp.Server) -> socket.socket:
         """Connect; returns the client's socket, and leaves the protocol in ``self.server``."""

@@ -60,7 +60,7 @@ class SendAfterTests(ActorTestCase):
             with self.assertRaisesRegex(ValueError, f"delay: {wrong!r} is not a number of seconds >= 0"):
                 address.send_after(wrong, "tick")  # type: ignore[arg-type]  # the point
         for wrong in (-1, 0, None, "1"):
-            with self.assertRaisesRegex(ValueError, f"interval: {wrong!r} is not a number of seconds > 0"):
+            with self.assertRaisesRegex(ValueError, f"interval: {wrong!r} is not a number of seconds"):
                 address.send_interval(wrong, "tick")  # type: ignore[arg-type]  # the point
 
 
@@ -79,13 +79,10 @@ class SendIntervalTests(ActorTestCase):
         """One that is late does not shift those after it, and what was missed altogether is left out."""
         address, got = self.recorder()
         address.send_interval(2, "tick")
-        self.pass_time(3)  # one second late
-        self.pass_time(1)
-        self.assertEqual(len(got), 2)
-        self.pass_time(7)  # at 11: those of 6 and 8 and 10 in one
-        self.assertEqual(len(got), 3)
-        self.pass_time(1)
-        self.assertEqual(len(got), 4)
+        for jump, so_far in ((3, 1), (1, 2), (7, 3), (1, 4)):  # at 3, 4, 11 (for 6, 8 and 10) and 12
+            self.clock.advance(jump)
+            self.settle()
+            self.assertEqual(len(got), so_far)
 
     def test_cancel_in_its_own_step(self) -> None:
         """The receiver may cancel it when a message comes."""

@@ -45,6 +45,14 @@ class ExampleTests(CommandTestCase):
         )
         self.assertIn("1 passed", result.stdout)
 
+    def test_simulation(self) -> None:
+        """The example of a simulation passes under pytest and under trial, run as it says."""
+        trial = ("twisted.trial", "--temp-directory", str(self.directory / "trial"))
+        self.directory = EXAMPLES.parent
+        for runner, passed in ((("pytest", "-p", "no:cacheprovider"), "3 passed"), (trial, "successes=3")):
+            result = self.run_command(sys.executable, "-m", *runner, "examples/" + "test_race.py")
+            self.assertIn(passed, result.stdout)
+
     def ports(self) -> list[int]:
         """Where an example says that it listens."""
         return [int(port) for port in re.findall(r"listening on (?:.*port=)?(\d+)", self.log())]

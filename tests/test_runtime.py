@@ -60,7 +60,7 @@ class RunQueueTests(ActorTestCase):
         one, two = self.system.spawn(PingPong, steps), self.system.spawn(PingPong, steps)
         one.send(two)
         for turns in range(1, 4):
-            self.clock.step()
+            self.system.step()
             self.assertLessEqual(len(steps), turns * TURN)
             self.assertGreater(len(steps), (turns - 1) * TURN)
             self.assertEqual(len(self.clock.getDelayedCalls()), 1)
