@@ -22,7 +22,7 @@ from .messages import Call, Exit, Shutdown, is_error, is_reason
 from .services import ServiceActor
 from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
 
-__all__ = ["ChildCounts", "ChildInfo", "DynamicSupervisor", "Supervisor", "supervised"]
+__all__ = ["Adopt", "ChildCounts", "ChildInfo", "DynamicSupervisor", "Supervisor", "supervised"]
 
 _log = Logger()
 
@@ -103,6 +103,19 @@ class _Retry:
     child: _Child
     ticket: int
     counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """
+    To a DynamicSupervisor: here is a temporary child that runs already, and is linked to you.
+
+    :ivar address: the child's.
+    :ivar spec: how to stop it.
+    """
+
+    address: Address
+    spec: ChildSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,6 +468,16 @@ class DynamicSupervisor(_Supervising):
             raise TypeError(f"DynamicSupervisor takes a DynamicSupervisorSpec, not {spec!r}")
         self._spec = spec or DynamicSupervisorSpec()
         super().__init__(self._spec.intensity, self._spec.period, self._spec.back_off)
+
+    async def receive(self, message: Any) -> None:
+        match message:
+            case Adopt(address, spec):
+                if self.system.is_alive(address):  # else nothing will be heard of it any more
+                    child = _Child(spec)
+                    child.address = address
+                    self._children[child] = self._running[address] = child
+            case _:
+                await super().receive(message)
 
     def _forget(self, child: _Child) -> None:
         del self._children[child]
