@@ -1,11 +1,10 @@
-"""What actors run on: the run queue, addresses and who is behind them, deliveries, ends."""
+"""What actors live in: addresses and who is behind them, spawning, deliveries, ends."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -29,37 +28,16 @@ from .errors import (
 )
 from .events import ActorCrashed, ActorEnded, ActorSpawned, DeadLetter, Events, log_crash
 from .mailbox import MailboxBound
-from .messages import Call, is_error
+from .messages import Call, is_error, is_reason
 from .names import Names, check_name
 from .styles import CallbackCell, CoroutineCell
-from .timers import Timers
+from .turns import RunQueue, Turns
 
-__all__ = ["RunQueue", "Runnable", "Runtime"]
-
-TURN = 1000
-"""Messages handled in one turn of the reactor: half a millisecond of small
-ones. More would let sockets and timers wait, fewer would spend the time in the
-reactor's own loop."""
+__all__ = ["Runtime"]
 
 _start_numbers = count(1)
 
-
-class Runnable(Protocol):
-    """What stands in the run queue: actors, and waits that are over."""
-
-    def run(self) -> int:
-        """Have a turn; returns how many messages that cost."""
-
-
 AnyCallbackCell = TypeVar("AnyCallbackCell", bound=CallbackCell)
-
-
-class RunQueue(Protocol):
-    """Which runnable is next. A deque is one; a simulation brings another."""
-
-    def append(self, runnable: Runnable, /) -> None: ...
-    def popleft(self) -> Runnable: ...
-    def __len__(self) -> int: ...
 
 
 class _LocalAddress(Address):
@@ -83,37 +61,28 @@ class _LocalAddress(Address):
             cell.put(message)
 
 
-class Runtime:
+class Runtime(Turns):
     """
-    The actors of one process and their turns; :class:`~echoactor.ActorSystem` makes a service of it.
+    The actors of one process; :class:`~echoactor.ActorSystem` makes a service of it.
 
-    :ivar current: the actor whose step this is.
-    :ivar turn_time: when this turn began, in the reactor's seconds.
-    :ivar enqueue: gives something a turn, after those that wait already. It
-        is the run queue's own ``append`` while a turn is scheduled or going on.
+    :cvar address_class: what their addresses are; a simulation has its own.
+    :ivar label: what addresses print.
+    :ivar start_number: tells this system from others of its name, in this process.
     """
 
     address_class: ClassVar[type[Address]] = _LocalAddress
-    enqueue: Callable[[Runnable], object]
 
     def __init__(self, reactor: IReactorTime, label: str, run_queue: RunQueue | None) -> None:
-        self.reactor = reactor
+        super().__init__(reactor, run_queue)
         self.label = label
         self.start_number = next(_start_numbers)
         self.events = Events()
         self.events.subscribe(ActorCrashed, log_crash)
-        self.timers = Timers(reactor)
         self.dead_letters = 0
-        self.current: Cell | None = None
-        self.turn_time = 0.0
-        self.delivers_at_once = run_queue is None
         self.is_stopping = False  # or has stopped
-        self._run_queue: RunQueue = deque() if run_queue is None else run_queue
-        self._awake = False  # a turn is scheduled, or going on
         self._cells: dict[int, Cell] = {}
         self._names = Names()
         self._numbers = count(1)
-        self.enqueue = self._enqueue_and_wake
 
     # Actors
 
@@ -245,10 +214,6 @@ class Runtime:
         """The living actors, in the order of their start; for the runtime alone."""
         return list(self._cells.values())
 
-    def count_runnable(self) -> int:
-        """How many have a turn coming."""
-        return len(self._run_queue)
-
     def end(
         self, cell: Cell, reason: object, failure: Failure | None = None, *, by_itself: bool = False
     ) -> None:
@@ -372,7 +337,7 @@ class Runtime:
             return fail(CallingSelf(address))
 
         def ended(actual: object) -> None:
-            if actual is not reason:
+            if actual is not reason and not (isinstance(reason, str) and is_reason(actual, reason)):
                 raise CalleeExited(address, actual)
 
         end = wait_for_end(self, address, timeout)
@@ -380,40 +345,6 @@ class Runtime:
             cell.end_soon(ActorExit(reason))
         return end.addCallback(ended)
 
-    # The run queue
-
     def next_number(self) -> int:
         """A number for an actor, a monitor or a call, never used twice."""
         return next(self._numbers)
-
-    def _enqueue_and_wake(self, runnable: Runnable) -> None:
-        self._run_queue.append(runnable)
-        self.wake()
-
-    def wake(self) -> None:
-        """See that there is a turn."""
-        if not self._awake:
-            self._awake = self.timers.is_busy = True
-            self.enqueue = self._run_queue.append
-            self.reactor.callLater(0, self._turn)
-
-    def _turn(self) -> None:
-        """Let runnable actors run until none is left or the turn's budget is spent."""
-        queue = self._run_queue
-        budget = TURN
-        self.turn_time = self.reactor.seconds()
-        try:
-            while queue and budget > 0:
-                budget -= queue.popleft().run()
-        finally:  # SystemExit and KeyboardInterrupt pass through here
-            self.current = None
-            self._awake = False
-            self.enqueue = self._enqueue_and_wake
-            if queue:
-                self.wake()
-            else:
-                self.idle()
-
-    def idle(self) -> None:
-        """Nothing is left to do for now."""
-        self.timers.settle()

@@ -20,10 +20,10 @@ from .actor import Actor
 from .address import Address
 from .calls import Reply
 from .messages import Call, Down, Exit
-from .runtime import Runnable, RunQueue
 from .styles import CallbackCell
 from .system import ActorSystem
 from .timers import check_seconds
+from .turns import Runnable, RunQueue
 
 __all__ = ["ClockSystem", "Probe", "Simulation", "explore", "replay"]
 

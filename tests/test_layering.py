@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 PACKAGE = Path(__file__).parent.parent / "echoactor"
 
 ROOMS = """
-    errors address messages events timers mailbox signals names calls delayed actor cell styles
+    errors address messages events timers mailbox signals names calls delayed turns actor cell styles
     runtime specs services supervisor inspection system groups
     transport protocol echo server tap testing __init__
 """.split()
