@@ -155,11 +155,13 @@ def start_call(system: Runtime, callee: Address, request: object, timeout: float
     return reply.deferred
 
 
-def wait_for_start(cell: Cell, timeout: float | None) -> Deferred[Address]:
+def wait_for_start(system: Runtime, address: Address, timeout: float | None) -> Deferred[Address]:
     """A Deferred of the address of an actor that was just spawned, once it has started."""
     check_seconds("timeout", timeout)
-    start = _Start(cell.system, cell.address, cell, timeout)
-    signals.ties_of(cell).starting = start.started
+    cell = system.find(address)
+    start = _Start(system, address, cell, timeout)
+    if cell is not None:
+        signals.ties_of(cell).starting = start.started
     return start.deferred
 
 

@@ -13,11 +13,11 @@ from zope.interface import implementer
 
 from .actor import Actor
 from .address import Address
+from .dynamic_supervisor import Adopt, DynamicSupervisor
 from .events import ConnectionClosed, ConnectionOpened
 from .messages import EndOfInput, Shutdown, is_error
 from .specs import ChildSpec
 from .styles import CallbackCell
-from .supervisor import Adopt, DynamicSupervisor
 from .system import ActorSystem
 from .timers import Timer
 from .transport import ConnectionTransport, Stop

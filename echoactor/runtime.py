@@ -158,7 +158,7 @@ class Runtime(Turns):
         """
         try:
             address = self.spawn(function, *args, name=name, link=link, monitor=monitor, mailbox=mailbox)
-            return wait_for_start(self._cells[address.number], timeout)
+            return wait_for_start(self, address, timeout)
         except (NameTaken, NotAnActor, NoCurrentActor, SystemStopped):
             return fail()
 
