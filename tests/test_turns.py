@@ -109,7 +109,7 @@ class RunQueueTests(ActorTestCase):
     @settings(max_examples=50, deadline=None)
     @given(st.randoms(use_true_random=False), st.integers(1, 5), st.integers(1, 5))
     def test_order_between_pairs(self, chooser: random.Random, senders: int, receivers: int) -> None:
-        """Whichever runnable actor goes next, messages from one sender to one receiver stay in order."""
+        """11: Whichever runnable actor goes next, messages from one sender to one receiver stay in order."""
 
         class Shuffled(list[Runnable]):
             def popleft(self) -> Runnable:
