@@ -9,7 +9,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactor, StringTransport
 
 from echoactor import ActorSystem
 
@@ -87,7 +87,14 @@ class DocumentTests(ActorTestCase):
         self.assertFalse(self.system.is_alive(address), "the last block does not come to its end")
 
         self.pass_time(1)
-        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 1300])
+        self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8080, 1300])
+        connection = namespace["factory"].buildProtocol(None)
+        wire = StringTransport()
+        connection.makeConnection(wire)
+        connection.dataReceived(b"hello")
+        self.assertEqual(wire.value(), b"hello")
+        connection.connectionLost()
+
         for system in (namespace["shop"], self.system):
             stopped = system.stopService()
             self.settle()
