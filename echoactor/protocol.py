@@ -54,6 +54,10 @@ class _ConnectionCell(CallbackCell):
     __slots__ = ()
     actor: _Connection
 
+    @property
+    def kind(self) -> str:
+        return self.actor.kind
+
     def await_begins(self) -> None:
         self.actor.transport.stop_reading(Stop.ACTOR_AWAITS)
 
@@ -90,6 +94,11 @@ class _Connection(Actor):
             self.link(factory.supervisor)
             factory.supervisor.send(Adopt(self.address, CONNECTION))
         system.hold(self)
+
+    @property
+    def kind(self) -> str:
+        """The name of its protocol's class."""
+        return type(self._protocol).__qualname__
 
     # From the reactor
 
@@ -152,8 +161,8 @@ class _Connection(Actor):
             return None
         return self._protocol.receive(message)
 
-    def terminate(self, reason: object) -> None:
-        self._protocol.terminate(reason)
+    def terminate(self, reason: object) -> Any:
+        return self._protocol.terminate(reason)
 
     def close(self, reason: object) -> None:
         """The actor has ended, for whatever reason: close the transport, if it is not the reason."""
@@ -191,6 +200,8 @@ class ActorProtocol(Actor, Protocol):
 
     While ``receive`` awaits, or too many bytes wait, or the peer does not read
     what was written, nothing is read from the peer.
+
+    ``connectionMade`` is what ``started`` is for other actors: it may be a coroutine function.
 
     :cvar allow_half_open: whether the connection stays open after
         ``EndOfInput``; ``self.exit()`` then closes it.

@@ -13,24 +13,33 @@ from twisted.python.failure import Failure
 from . import signals
 from .actor import Actor, is_actor_class, is_coroutine_function
 from .address import Address
-from .calls import Reply, start_call, wait_for_end, wait_for_start
+from .calls import start_call, wait_for_end, wait_for_start
 from .cell import DEAD, RUNNABLE, WAITING, Cell
 from .delayed import MessageTimer
 from .errors import (
     ActorExit,
     CalleeExited,
     CallingSelf,
-    MailboxFull,
     NameTaken,
     NoCurrentActor,
     NotAnActor,
     SystemStopped,
 )
-from .events import ActorCrashed, ActorEnded, ActorSpawned, DeadLetter, Events, log_crash
+from .events import (
+    ActorCrashed,
+    ActorEnded,
+    ActorRestarted,
+    ActorSpawned,
+    DeadLetter,
+    Events,
+    log_crash,
+    log_restart,
+)
 from .mailbox import MailboxBound
-from .messages import Call, is_error, is_reason
+from .messages import is_error, is_reason
 from .names import Names, check_name
 from .styles import CallbackCell, CoroutineCell
+from .timers import check_seconds
 from .turns import RunQueue, Turns
 
 __all__ = ["Runtime"]
@@ -78,6 +87,7 @@ class Runtime(Turns):
         self.start_number = next(_start_numbers)
         self.events = Events()
         self.events.subscribe(ActorCrashed, log_crash)
+        self.events.subscribe(ActorRestarted, log_restart)
         self.dead_letters = 0
         self.is_stopping = False  # or has stopped
         self._cells: dict[int, Cell] = {}
@@ -154,8 +164,10 @@ class Runtime(Turns):
         :param timeout: seconds it may take, before it is killed; None for any time.
         :returns: a Deferred of its address. It fails with
             :exc:`~echoactor.errors.StartFailed` when the actor ends before, and with
-            what :meth:`spawn` raises; the parameters are the same.
+            the errors of :meth:`spawn`; the parameters are the same.
+        :raises TypeError, ValueError: the timeout or the name is none.
         """
+        check_seconds("timeout", timeout)
         try:
             address = self.spawn(function, *args, name=name, link=link, monitor=monitor, mailbox=mailbox)
             return wait_for_start(self, address, timeout)
@@ -316,21 +328,23 @@ class Runtime(Turns):
         return MessageTimer(self, address, message, delay, repeat)
 
     def dead_letter(self, target: Address | str, message: object) -> None:
-        """Count a message that nobody will read. A call among them fails at once."""
+        """Count a message that nobody will read."""
         self.dead_letters += 1
         if DeadLetter in self.events:
             self.events.emit(DeadLetter(target, message))
-        if isinstance(message, Call) and isinstance(message.reply, Reply):
-            message.reply.settle(Failure(MailboxFull(message.reply.address)))
 
-    def exit(self, address: Address, reason: object) -> None:
+    def send_exit(self, address: Address, reason: object) -> None:
         """What ``address.exit`` does."""
         cell = self.find(address)
         if cell is not None:
             sender = None if self.current is None else self.current.address
             signals.send_exit(cell, sender, reason, linked=False)
 
-    def stop(self, address: Address, reason: object, timeout: float | None) -> Deferred[None]:
+    def wait_for_end(self, address: Address) -> Deferred[Any]:
+        """What ``address.ended`` does."""
+        return wait_for_end(self, address, None)
+
+    def stop_actor(self, address: Address, reason: object, timeout: float | None) -> Deferred[None]:
         """What ``address.stop`` does."""
         cell = self.find(address)
         if cell is not None and cell is self.current:

@@ -133,6 +133,22 @@ class SpawnTests(ActorTestCase):
         self.settle()
         self.assertIn("is full", self.failureResultOf(pending, MailboxFull).getErrorMessage())
 
+    def test_forwarded_to_the_dead(self) -> None:
+        """A call that is forwarded to a dead actor is lost as any message: the caller's time passes."""
+        dead = self.spawn(Adder)
+        dead.exit("kill")
+        self.settle()
+
+        class Forwards(Actor):
+            def receive(self, message: Any) -> None:
+                dead.send(message)
+
+        pending = self.spawn(Forwards).call("total", timeout=1)
+        self.settle()
+        self.assertNoResult(pending)
+        self.pass_time(1)
+        self.failureResultOf(pending, CallTimeout)
+
 
 class StartTests(ActorTestCase):
     def started(self, *arguments: Any, **options: Any) -> Deferred[Address]:
@@ -230,8 +246,38 @@ class StartTests(ActorTestCase):
     def test_wrong_use(self) -> None:
         """What cannot be spawned fails the start, as does a system that has stopped."""
         self.failureResultOf(self.started("nonsense"), NotAnActor)
+        for options in ({"timeout": -1}, {"name": ""}):
+            with self.assertRaisesRegex(ValueError, next(iter(options))):
+                self.system.start(Adder, **options)
+        self.assertEqual(self.system.count_actors(), 0)
         self.system.stopService()
         self.failureResultOf(self.started(Adder), SystemStopped)
+
+
+class EndedTests(ActorTestCase):
+    def test_ended(self) -> None:
+        """ended() fires with the exit reason, and with noproc for the dead; from the run queue."""
+        address = self.spawn(Adder)
+        ended = address.ended()
+        self.settle()
+        self.assertNoResult(ended)
+        address.exit("boom")
+        self.settle()
+        self.assertEqual(self.successResultOf(ended), "boom")
+        again = address.ended()
+        self.assertNoResult(again)
+        self.settle()
+        self.assertEqual(self.successResultOf(again), "noproc")
+
+    def test_cancel(self) -> None:
+        """A wait that is cancelled leaves nothing behind."""
+        address = self.spawn(Adder)
+        ended = address.ended()
+        ended.cancel()
+        self.failureResultOf(ended)
+        cell = self.system.find(address)
+        assert cell is not None and cell.ties is not None
+        self.assertEqual(cell.ties.watchers, {})
 
 
 class StopTests(ActorTestCase):

@@ -54,7 +54,7 @@ class SignalTestCase(ActorTestCase):
 
 class LinkTests(SignalTestCase):
     def test_abnormal_end(self) -> None:
-        """1: A linked actor dies of its peer's abnormal end, with the same reason, and so on along the links."""
+        """1: A linked actor dies of its peer's abnormal end, with the same reason, and so on along links."""
         one = self.spawn(Linked, [])
         two = self.spawn(Linked, [], one)
         three = self.spawn(Linked, [], two)

@@ -102,7 +102,7 @@ class RunQueueTests(ActorTestCase):
         mine = self.spawn(Adder)
         other = ActorSystem(self.clock, "test")
         self.assertFalse(other.is_alive(mine))
-        other.exit(mine, "kill")
+        other.send_exit(mine, "kill")
         self.settle()
         self.assertTrue(self.system.is_alive(mine))
 
