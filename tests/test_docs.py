@@ -99,3 +99,21 @@ class DocumentTests(ActorTestCase):
         for section in sections[1:]:
             order = re.findall(r"code-block:: (\w+)", section)
             self.assertIn(order, ([], ["elixir", "python"], ["python"]), section)
+
+    def test_promises_name_their_tests(self) -> None:
+        """Each test that docs/semantics.rst names is there: ``module``, ``module: Class.test``, ``test``."""
+        text = re.sub(r"\s+", " ", (ROOT / "docs" / "semantics.rst").read_text())
+        names = re.findall(r"``((?:test_\w+: )?(?:\w+Tests|test_\w+)[.\w*]*)``", text)
+        self.assertGreaterEqual(len(names), 30)
+        modules = {path.stem: path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+        missing = []
+        module = ""
+        for name in names:
+            where, _, test = name.rpartition(": ")
+            if (where or name) in modules:
+                module, test = modules[where or name], test if where else ""
+            for part in filter(None, test.split(".")):
+                end = part[-1:].replace("*", "") and r"\b"
+                if not re.search(rf"(class|def) {part.rstrip('*')}{end}", module):
+                    missing.append(name)
+        self.assertEqual(missing, [])
