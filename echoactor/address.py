@@ -61,7 +61,7 @@ class Address:
         :exc:`~echoactor.errors.CalleeExited` (reason ``"noproc"`` when the actor was
         dead already) or :exc:`~echoactor.errors.CallingSelf`.
         """
-        return self._system.call(self, request, timeout)
+        return self._system.call_actor(self, request, timeout)
 
     def exit(self, reason: object) -> None:
         """

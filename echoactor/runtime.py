@@ -311,6 +311,8 @@ class Runtime(Turns):
             return fail(CalleeExited(target, "noproc"))
         return start_call(self, address, request, timeout)
 
+    call_actor = start_call  # what ``address.call`` does
+
     def deliver(self, address: Address, message: object, *, signal: bool = False) -> None:
         """
         Put a message into a mailbox.

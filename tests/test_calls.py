@@ -32,7 +32,7 @@ class CallTests(ActorTestCase):
         self.assertEqual(cell.ties.watchers, {})
 
     def test_dead_or_unknown(self) -> None:
-        """17: Calling a dead address, or one of another system, fails with noproc, and not inside the call."""
+        """17: Calling a dead address, or one of another system, fails with noproc, not inside the call."""
         dead = self.spawn(Adder)
         dead.exit("kill")
         self.settle()

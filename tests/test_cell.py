@@ -44,7 +44,7 @@ class EndedWhileAwaitingTests(ActorTestCase):
         return address
 
     def test_order(self) -> None:
-        """10c: The address dies first, and all hear of it; then what it awaits is cancelled, then it is closed."""
+        """10c: The address dies first, and all hear of it; then what it awaits is cancelled, then closed."""
         for style in ("class", "coroutine"):
             self.log.clear()
             self.awaited = Deferred(lambda _: self.log.append("cancelled"))
