@@ -134,6 +134,11 @@ class Cell(Mailbox):
         """What it is, for people: the name of its class or function."""
         return str(getattr(self.actor, "__qualname__", None) or type(self.actor).__qualname__)
 
+    @property
+    def is_exiting(self) -> bool:
+        """Whether an exit signal has arrived that ends it: what comes now comes too late."""
+        return self.life is DOOMED and not isinstance(self.doom, ActorExit)
+
     def run(self) -> int:
         """Have one turn on the run queue; returns how many messages that cost, at least 1."""
         raise NotImplementedError

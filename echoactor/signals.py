@@ -2,7 +2,9 @@
 Links, monitors and exit signals, as Erlang's reference manual ("Processes") has them.
 
 Both ends of a link, and the watcher and the watched, know each other by
-address alone. Setting and removing take effect at once; what happens at an
+address alone. Setting and removing take effect at once (an actor that an exit signal
+has reached is as good as dead, though its last turn is still to come, so that
+an exit and then a link answers ``noproc``, in the order sent); what happens at an
 end of life is sent from here, in the order links, then monitors.
 """
 
@@ -69,9 +71,11 @@ def send_exit(cell: Cell, sender: Address | None, reason: object, *, linked: boo
 def link(cell: Cell, address: Address) -> None:
     """Link an actor to another; to itself does nothing."""
     other = cell.system.find(address)
-    if other is None:
+    if other is cell or address in ties_of(cell).links:
+        return
+    if other is None or other.is_exiting:
         send_exit(cell, address, "noproc", linked=True)
-    elif other is not cell:
+    else:
         ties_of(cell).links[address] = None
         ties_of(other).links[cell.address] = None
 
@@ -99,7 +103,7 @@ def monitor(cell: Cell, address: Address) -> Monitor:
             system.deliver(watcher, Down(watch, address, reason), signal=True)
 
     other = system.find(address)
-    if other is None:
+    if other is None or other.is_exiting:
         down("noproc")
     else:
         ties_of(cell).watching[number] = address

@@ -116,6 +116,23 @@ class LinkTests(SignalTestCase):
         self.assertEqual(got, [Exit(one, "noproc")])
         self.assertEqual(self.alive(self.spawn(Linked, [], one)), [False])
 
+    def test_exit_and_link(self) -> None:
+        """Order counts: a link or a monitor after an exit signal that ends the other finds nobody."""
+        got: list[Any] = []
+        one = self.spawn(Trapping, got)
+        for action in (lambda me, other: me.link(other), lambda me, other: me.monitor(other)):
+            other = self.spawn(Linked, [])
+            self.do(one, lambda me, act=action, other=other: (other.exit("boom"), act(me, other)))
+        self.assertEqual([message.reason for message in got], ["noproc", "noproc"])
+
+    def test_linked_already(self) -> None:
+        """Who is linked already, and links again after an exit signal, hears of the end once, and why."""
+        got: list[Any] = []
+        other = self.spawn(Linked, [])
+        one = self.spawn(Trapping, got, other)
+        self.do(one, lambda me: [act(other) for act in (lambda it: it.exit("boom"), me.link)])
+        self.assertEqual(got, [Exit(other, "boom")])
+
     def test_twice_and_unlink_once(self) -> None:
         """8: Two links and one unlink are no link, from either end."""
         one = self.spawn(Linked, [])
