@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -461,9 +462,9 @@ class KeptSupervisor(Supervisor):
 
 REASONS = st.sampled_from(["normal", "shutdown", "kill", "boom"])
 WHICH = st.integers(0, 15)
-WORDS = "send link unlink monitor demonitor trap spawn exit".split()
+WORDS = "send link link unlink monitor monitor demonitor trap spawn exit".split()
 OPERATIONS = st.tuples(st.sampled_from(WORDS), WHICH, REASONS, st.booleans(), st.booleans())
-LAST = st.sampled_from(["nothing", "leave", "exit", "exit", "exit self", "link dead", CRASH])
+LAST = st.sampled_from(["nothing", "leave", "exit", "exit", "exit", "exit", "exit self", "link dead", CRASH])
 CHILDREN = st.tuples(
     st.sampled_from(["permanent", "transient", "temporary"]), st.booleans(), st.booleans(), st.booleans()
 )
@@ -531,7 +532,12 @@ class Machine(RuleBasedStateMachine):
     ) -> tuple[Any, ...] | None:
         """An operation that ends nobody; None if there is none like that."""
         model = self.model
-        other = self.dead(which) if one and two and what in ("send", "monitor", "exit") else self.pick(which)
+        free = self.pick(which, among=lambda _, process: process.tree is None)
+        if which % 3 and free is not None:
+            other: int | None = free  # rather one outside of the trees, where more is allowed
+        else:
+            other = self.pick(which)
+        other = self.dead(which) if one and two and what in ("send", "monitor", "exit") else other
         if other is None:
             return None
         match what:
@@ -590,6 +596,11 @@ class Machine(RuleBasedStateMachine):
             made.append(Child(key, restart, brutal, traps, key % 2, name, flags))
         return Flags(strategy, intensity, made)
 
+    @initialize()
+    def begin(self) -> None:
+        for style in (0, 1, 0, 1):
+            self.spawn(style=style, traps=False)
+
     @rule(style=st.integers(0, 1), traps=st.booleans())
     def spawn(self, style: int, traps: bool) -> None:
         key = next(self.keys)
@@ -599,7 +610,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(supervisor=SUPERVISORS, which=WHICH, linked=st.booleans())
     def supervise(self, supervisor: Any, which: int, linked: bool) -> None:
-        if sum(process.flags is not None for process in self.model.alive.values()) >= 4:
+        if sum(process.flags is not None for process in self.model.alive.values()) >= 3:
             return
         key, flags = next(self.keys), self.make_flags(supervisor)
         parent = self.pick(which, among=self.awake) if linked else None
@@ -672,6 +683,8 @@ class Machine(RuleBasedStateMachine):
                 model.alive[pid].name and model.alive[pid].parent == other
             ):
                 is_apart = pid not in self.component(other)
+                if model.alive[other].flags is not None and reason != "kill":
+                    is_apart = False  # a supervisor reads it later, and then ends
                 do("exit", other, reason)
                 model.settle()
                 if is_apart and pid in model.alive and other not in model.alive:
@@ -892,7 +905,7 @@ class ModelTests(ActorTestCase):
         # The same examples on each run, so that a red build says something about the change that made it
         # red, and can be repeated anywhere.
         how = settings(
-            max_examples=400, stateful_step_count=40, deadline=None, derandomize=True, database=None
+            max_examples=500, stateful_step_count=40, deadline=None, derandomize=True, database=None
         )
         machine: Any = lambda: Machine(self)  # noqa: E731  # a factory, where hypothesis says it wants a class
         run_state_machine_as_test(machine, settings=how)
