@@ -115,6 +115,7 @@ class Model:
         self.born: dict[int, list[int]] = defaultdict(list)  # by key, one pid for each time it was started
         self.names: dict[str, int] = {}
         self.monitors: dict[int, tuple[int, int]] = {}
+        self.flushed: set[int] = set()
         self.signals: deque[Callable[[], None]] = deque()  # sent, not handled yet
 
     def settle(self) -> None:
@@ -161,7 +162,8 @@ class Model:
             self.received[pid].append(entry)  # in another order of senders, it had read that before
 
     def down(self, ref: int, watcher: int, watched: int, reason: object) -> None:
-        self.deliver(watcher, Entry(watched, ("down", ref, reason), self.step))
+        if ref not in self.flushed:
+            self.deliver(watcher, Entry(watched, ("down", ref, reason), self.step))
 
     def exit(self, sender: int | None, pid: int, reason: object, of_link: bool = False) -> None:
         """An exit signal arrives."""
@@ -203,6 +205,7 @@ class Model:
     def demonitor(self, pid: int, ref: int, flush: bool) -> None:
         unread = self.alive[pid].unread or []
         if not self.monitors.pop(ref, None) and flush:
+            self.flushed.add(ref)  # what is still to come of it does not come any more
             unread[:] = [entry for entry in unread if entry.body[:2] != ("down", ref)]
 
     def perform(self, pid: int, what: str, *args: Any) -> None:
