@@ -195,14 +195,14 @@ def _receive(
     It runs in the actor's own coroutine, so that what a predicate raises is
     raised where the actor receives, and the time limit ends when the actor does.
     """
-    known = 0  # messages at the front that do not match
+    looked = False
     timer: Timer | None = None
     try:
         # A step for each look: an actor that always finds something must not keep the turn.
         if (yield LOOK) is not None:
             _refuse_foreign_driver()
         while True:
-            message = cell.take_first() if wanted is None else cell.take_match(wanted, known)
+            message = cell.take_first() if wanted is None else cell.take_match(wanted, news_only=looked)
             if message is not EMPTY:
                 cell.handled += 1
                 return message
@@ -211,8 +211,7 @@ def _receive(
                     timer = cell.system.timers.schedule(timeout, cell.look_again)
                 elif timer is None or timer.fired:
                     return Timeout()
-            # A bound may drop what is known.
-            known = len(cell.backlog or ()) if cell.bound is None else 0
+            looked = True
             yield NEWS
     finally:
         if timer is not None:

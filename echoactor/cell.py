@@ -179,6 +179,8 @@ class Cell(Mailbox):
         for _ in range(STUBBORN):
             try:
                 coroutine.close()
+            except ActorExit:
+                return  # it ends, as it says
             except RuntimeError as error:
                 if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
                     _log.failure("actor {address} failed while it was closed", address=str(self.address))
@@ -246,10 +248,13 @@ class Cell(Mailbox):
         """Whoever waits for the actor's start may go on."""
         self.args = None
         if self.ties is not None and self.ties.starting is not None:
-            self.ties.starting()
+            starting, self.ties.starting = self.ties.starting, None
+            starting()
 
     def raised(self, error: BaseException) -> None:
         """The actor's code let an exception out: it ends."""
+        if self.life is DEAD:  # SystemExit, from its very end
+            raise error
         reason, failure = _explain(error)
         try:
             if self.finish(error, reason):

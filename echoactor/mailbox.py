@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from .messages import Down, Exit
@@ -106,22 +105,26 @@ class Mailbox:
             self.backlog = None
         return message
 
-    def take_match(self, wanted: Callable[[object], object], start: int = 0) -> object:
+    def take_match(self, wanted: Callable[[object], object], *, news_only: bool = False) -> object:
         """
         Take the first message that ``wanted`` accepts, or EMPTY; the others stay, in order.
 
-        :param start: how many messages at the front are known not to match.
+        :param news_only: the backlog is known not to match, and looking through
+            it again for each message that comes would take quadratic time.
         :raises Exception: what ``wanted`` raises; no message is lost then.
         """
-        backlog = self.gather()
-        if backlog is None:
-            return EMPTY
-        for index, message in enumerate(islice(backlog, start, None), start):
+        if not news_only:
+            self.gather()
+        waiting = self.arrived if news_only else self.backlog
+        for index, message in enumerate(waiting or ()):
             if wanted(message):
-                del backlog[index]
-                if not backlog:
+                del waiting[index]  # type: ignore[union-attr]  # it is there
+                if not self.arrived:
+                    self.arrived = None
+                if not self.backlog:
                     self.backlog = None
                 return message
+        self.gather()
         return EMPTY
 
     def clear(self) -> None:

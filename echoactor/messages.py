@@ -20,6 +20,7 @@ __all__ = [
     "Timeout",
     "is_error",
     "is_reason",
+    "is_same",
 ]
 
 
@@ -61,6 +62,14 @@ class Crash:
 def is_reason(reason: object, name: str) -> bool:
     """Whether ``reason`` is the string ``name``; safe for reasons whose ``==`` raises or returns no bool."""
     return type(reason) is str and reason == name
+
+
+def is_same(one: object, other: object) -> bool:
+    """Whether two reasons are equal; safe for those whose ``==`` raises or returns no bool."""
+    try:
+        return one is other or (one == other) is True
+    except Exception:
+        return False
 
 
 def is_error(reason: object) -> bool:

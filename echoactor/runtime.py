@@ -36,7 +36,7 @@ from .events import (
     log_restart,
 )
 from .mailbox import MailboxBound
-from .messages import is_error, is_reason
+from .messages import is_error, is_same
 from .names import Names, check_name
 from .styles import CallbackCell, CoroutineCell
 from .timers import check_seconds
@@ -133,16 +133,16 @@ class Runtime(Turns):
             cell = CoroutineCell(self, address, function, args)
         else:
             raise NotAnActor(
-                "spawn takes an Actor class or a coroutine function "
-                f"(connections come from an ActorFactory), not {function!r}"
+                "spawn takes an Actor class or a coroutine function, not "
+                f"{function!r}; connections come from an ActorFactory, specs go to start_child"
             )
         if name is not None or link or monitor or mailbox is not None:
             self._furnish(cell, name, link, monitor, mailbox)
         else:
             self._cells[number] = cell
+        self.enqueue(cell)
         if ActorSpawned in self.events:
             self.events.emit(ActorSpawned(address))
-        self.enqueue(cell)
         return address
 
     def start(
@@ -187,9 +187,11 @@ class Runtime(Turns):
         actor._actor_cell = cell
         cell.born = self.reactor.seconds()
         self._cells[number] = cell
-        if ActorSpawned in self.events:
-            self.events.emit(ActorSpawned(cell.address))
-        cell.life = WAITING  # only now: what a listener sends must not be its first step
+        try:
+            if ActorSpawned in self.events:
+                self.events.emit(ActorSpawned(cell.address))
+        finally:
+            cell.life = WAITING  # only now: what a listener sends must not be its first step
         return cell
 
     def _furnish(
@@ -199,6 +201,8 @@ class Runtime(Turns):
         if (link or monitor) and self.current is None:
             option = "link" if link else "monitor"
             raise NoCurrentActor(f"{option}=True needs a current actor as the other end")
+        if not (mailbox is None or isinstance(mailbox, MailboxBound)):
+            raise TypeError(f"mailbox: {mailbox!r} is neither a MailboxBound nor None")
         if name is not None:
             check_name(name)
             self._names.register(name, cell)
@@ -238,15 +242,17 @@ class Runtime(Turns):
         """
         cell.life = DEAD
         del self._cells[cell.address.number]
-        if cell.ties is not None:
-            if cell.ties.name is not None:
-                self._names.unregister(cell.ties.name)
-            signals.sever(cell, reason)
-        if by_itself and is_error(reason) and ActorCrashed in self.events:
-            self.events.emit(ActorCrashed(cell.address, reason, failure))
-        if ActorEnded in self.events:
-            self.events.emit(ActorEnded(cell.address, reason))
-        cell.release(reason)
+        try:
+            if cell.ties is not None:
+                if cell.ties.name is not None:
+                    self._names.unregister(cell.ties.name)
+                signals.sever(cell, reason)
+            if by_itself and is_error(reason) and ActorCrashed in self.events:
+                self.events.emit(ActorCrashed(cell.address, reason, failure))
+            if ActorEnded in self.events:
+                self.events.emit(ActorEnded(cell.address, reason))
+        finally:  # a listener may let SystemExit out
+            cell.release(reason)
 
     def refuse_if_stopping(self) -> None:
         """:raises SystemStopped: it is."""
@@ -353,7 +359,7 @@ class Runtime(Turns):
             return fail(CallingSelf(address))
 
         def ended(actual: object) -> None:
-            if actual is not reason and not (isinstance(reason, str) and is_reason(actual, reason)):
+            if not is_same(actual, reason):
                 raise CalleeExited(address, actual)
 
         end = wait_for_end(self, address, timeout)

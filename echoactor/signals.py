@@ -71,6 +71,10 @@ def send_exit(cell: Cell, sender: Address | None, reason: object, *, linked: boo
 def link(cell: Cell, address: Address) -> None:
     """Link an actor to another; to itself does nothing."""
     other = cell.system.find(address)
+    if not cell.system.is_alive(cell.address):  # the last words of one that has ended
+        if other is not None:
+            send_exit(other, cell.address, "noproc", linked=True)
+        return
     if other is cell or address in ties_of(cell).links:
         return
     if other is None or other.is_exiting:
@@ -103,7 +107,9 @@ def monitor(cell: Cell, address: Address) -> Monitor:
             system.deliver(watcher, Down(watch, address, reason), signal=True)
 
     other = system.find(address)
-    if other is None or other.is_exiting:
+    if not system.is_alive(watcher):
+        pass  # one that has ended hears nothing any more
+    elif other is None or other.is_exiting:
         down("noproc")
     else:
         ties_of(cell).watching[number] = address

@@ -77,13 +77,15 @@ class CallbackCell(Cell):
         return True
 
     def finish(self, error: BaseException, reason: object) -> bool:
-        if self.args is not None or self.is_finishing:  # as in OTP, an actor that has not started is not told
+        # As in OTP, an actor that could not start is not told. But one that is stopped may have begun things.
+        is_stopped = error is self.doom
+        if self.is_finishing or isinstance(self.actor, type) or (self.args is not None and not is_stopped):
             return False
         self.is_finishing = True
+        self.abandon()  # what it awaits when it is stopped
         finishing = self.actor.terminate(reason)
         if not hasattr(finishing, "__await__"):
             return False
-        self.abandon()  # of stop(), what it awaits is not waited for
         self.life = RUNNING
         self._await(_raise_after(finishing, error))
         return True

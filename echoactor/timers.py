@@ -104,8 +104,9 @@ class Timers:
     def _due(self) -> None:
         self._wakeup = None
         now = self._clock.seconds()
+        last = self._count  # what is scheduled from here on waits for the reactor, however short its delay
         try:
-            while self._heap and self._heap[0][0] <= now:
+            while self._heap and self._heap[0][0] <= now and self._heap[0][1] <= last:
                 timer = heappop(self._heap)[2]
                 function = timer._function
                 if function is not None:

@@ -43,9 +43,20 @@ class MailboxTests(SynchronousTestCase):
 
     def test_match_skips_what_is_known(self) -> None:
         """Messages known not to match are not asked about again."""
-        mailbox, asked = self.filled(*range(5)), []
-        mailbox.take_match(lambda message: asked.append(message), 3)
-        self.assertEqual(asked, [3, 4])
+        mailbox, asked = self.filled(*range(5)), list[object]()
+        mailbox.take_match(asked.append)
+        mailbox.insert(5)
+        mailbox.take_match(asked.append, news_only=True)
+        self.assertEqual(asked, [0, 1, 2, 3, 4, 5])
+
+    def test_match_among_news(self) -> None:
+        """Taking from the news leaves what came with it, in order, behind what was there."""
+        mailbox = self.filled("a", 1)
+        mailbox.take_match(lambda message: False)
+        for message in ("b", 2, "c"):
+            mailbox.insert(message)
+        self.assertEqual(mailbox.take_match(lambda message: message == 2, news_only=True), 2)
+        self.assertEqual([mailbox.take_first() for _ in range(5)], ["a", 1, "b", "c", EMPTY])
 
     def test_predicate_that_raises(self) -> None:
         """A predicate that raises loses no message."""
