@@ -2,6 +2,7 @@
 
 from .actor import Actor, CoroutineActor
 from .address import Address
+from .dynamic_supervisor import DynamicSupervisor
 from .echo import EchoFactory, EchoProtocol
 from .errors import ActorError
 from .groups import Groups
@@ -10,7 +11,7 @@ from .messages import Call, Crash, Down, EndOfInput, Exit, Monitor, Shutdown, Ti
 from .protocol import ActorFactory, ActorProtocol
 from .server import Listener
 from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
-from .supervisor import DynamicSupervisor, Supervisor
+from .supervisor import Supervisor
 from .system import ActorSystem
 
 __all__ = [

@@ -211,7 +211,8 @@ def _receive(
                     timer = cell.system.timers.schedule(timeout, cell.look_again)
                 elif timer is None or timer.fired:
                     return Timeout()
-            known = len(cell.backlog or ())
+            # A bound may drop what is known.
+            known = len(cell.backlog or ()) if cell.bound is None else 0
             yield NEWS
     finally:
         if timer is not None:

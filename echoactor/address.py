@@ -61,7 +61,7 @@ class Address:
         :exc:`~echoactor.errors.CalleeExited` (reason ``"noproc"`` when the actor was
         dead already) or :exc:`~echoactor.errors.CallingSelf`.
         """
-        return self._system.call(self, request, timeout)
+        return self._system.call_actor(self, request, timeout)
 
     def exit(self, reason: object) -> None:
         """
@@ -75,7 +75,7 @@ class Address:
 
         :param reason: any value.
         """
-        self._system.exit(self, reason)
+        self._system.send_exit(self, reason)
 
     def stop(self, reason: object = "normal", timeout: float | None = None) -> Deferred[None]:
         """
@@ -90,7 +90,16 @@ class Address:
             ``"noproc"``) or ends for another reason, with
             :exc:`~echoactor.errors.CallTimeout`, or with :exc:`~echoactor.errors.CallingSelf`.
         """
-        return self._system.stop(self, reason, timeout)
+        return self._system.stop_actor(self, reason, timeout)
+
+    def ended(self) -> Deferred[Any]:
+        """
+        Wait for the actor's end: a monitor for those who are no actors.
+
+        :returns: a Deferred of its exit reason, ``"noproc"`` when it is dead
+            already. Cancelling it ends the wait.
+        """
+        return self._system.wait_for_end(self)
 
     def send_after(self, delay: float, message: object) -> MessageTimer:
         """

@@ -24,11 +24,11 @@ class _Wait:
     """
     A wait until it is over, whichever comes first: what is waited for, the actor's end, or the timeout.
 
-    Its Deferred fires when the wait has its turn on the run queue: no actor
+    ``deferred`` fires when the wait has its turn on the run queue: no actor
     is current then, and nobody runs inside whoever ended the wait.
     """
 
-    __slots__ = ("_cell", "_deferred", "_outcome", "_system", "_timeout", "_timer", "address")
+    __slots__ = ("_cell", "_outcome", "_system", "_timeout", "_timer", "address", "deferred")
 
     def __init__(self, system: Runtime, address: Address, cell: Cell | None, timeout: float | None) -> None:
         self._system = system
@@ -36,19 +36,14 @@ class _Wait:
         self._cell = cell  # None when the wait is over
         self._timeout = timeout
         self._timer: Timer | None = None
-        self._deferred: Deferred[Any] = Deferred(self._cancelled)
+        self.deferred: Deferred[Any] = Deferred(self._cancelled)
         if cell is None:
             self._outcome = self.outcome_of_end("noproc")
             system.enqueue(self)
         else:
-            signals.ties_of(cell).watchers[self] = self._ended
+            (cell.ties or signals.ties_of(cell)).watchers[self] = self._ended
             if timeout is not None:
                 self._timer = system.timers.schedule(timeout, self._timed_out)
-
-    @property
-    def deferred(self) -> Deferred[Any]:
-        """Fires with the outcome."""
-        return self._deferred
 
     def outcome_of_end(self, reason: object) -> object:
         """What comes of it when the actor ends first."""
@@ -67,8 +62,8 @@ class _Wait:
     def run(self) -> int:
         """Have its turn on the run queue."""
         self._system.current = None
-        if not self._deferred.called:  # else it was cancelled meanwhile
-            self._deferred.callback(self._outcome)
+        if not self.deferred.called:  # else it was cancelled meanwhile
+            self.deferred.callback(self._outcome)
         return 1
 
     def _cancelled(self, _: Deferred[Any]) -> None:
@@ -146,20 +141,22 @@ class _End(_Wait):
 def start_call(system: Runtime, callee: Address, request: object, timeout: float | None) -> Deferred[Any]:
     """Do what :meth:`Address.call <echoactor.Address.call>` promises."""
     check_seconds("timeout", timeout)
-    if system.current is not None and system.current.address == callee:
-        return fail(CallingSelf(callee))
     cell = system.find(callee)
+    if cell is not None and cell is system.current:
+        return fail(CallingSelf(callee))
     reply = Reply(system, callee, cell, timeout)
     if cell is not None:
         callee.send(Call(request, reply))
     return reply.deferred
 
 
-def wait_for_start(cell: Cell, timeout: float | None) -> Deferred[Address]:
+def wait_for_start(system: Runtime, address: Address, timeout: float | None) -> Deferred[Address]:
     """A Deferred of the address of an actor that was just spawned, once it has started."""
     check_seconds("timeout", timeout)
-    start = _Start(cell.system, cell.address, cell, timeout)
-    signals.ties_of(cell).starting = start.started
+    cell = system.find(address)
+    start = _Start(system, address, cell, timeout)
+    if cell is not None:
+        signals.ties_of(cell).starting = start.started
     return start.deferred
 
 

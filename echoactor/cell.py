@@ -12,9 +12,10 @@ from twisted.python.failure import Failure
 
 from .actor import Wants
 from .address import Address
-from .errors import ActorExit
+from .calls import Reply
+from .errors import ActorExit, MailboxFull
 from .mailbox import EMPTY, Mailbox
-from .messages import Crash
+from .messages import Call, Crash
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -211,6 +212,9 @@ class Cell(Mailbox):
             self.system.enqueue(self)
         if dropped is not EMPTY:
             self.system.dead_letter(self.address, dropped)
+            if isinstance(dropped, Call) and isinstance(dropped.reply, Reply):
+                # Who waits for it would wait in vain.
+                dropped.reply.settle(Failure(MailboxFull(self.address)))
 
     def look_again(self) -> None:
         """The time limit of a receive has passed."""

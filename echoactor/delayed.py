@@ -26,9 +26,10 @@ class MessageTimer:
     def __init__(
         self, system: Runtime, address: Address, message: object, delay: float, repeat: bool
     ) -> None:
+        if delay is None or (repeat and not delay):
+            option, least = ("interval", "> 0") if repeat else ("delay", ">= 0")
+            raise ValueError(f"{option}: {delay!r} is not a number of seconds {least}")
         check_seconds("interval" if repeat else "delay", delay)
-        if delay is None or (repeat and delay <= 0):
-            raise ValueError(f"{'interval' if repeat else 'delay'}: {delay!r} is not a number of seconds > 0")
         self._system = system
         self._address = address
         self._message = message

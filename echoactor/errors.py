@@ -76,7 +76,7 @@ class CalleeExited(CallFailed):
     """
 
     def __init__(self, address: Address | str, reason: object) -> None:
-        super().__init__(address, f"{address} ended without a reply: {safe_repr(reason)}")
+        super().__init__(address, f"{address} has ended: {safe_repr(reason)}")
         self.reason = reason
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "Events",
     "log_connections",
     "log_crash",
+    "log_restart",
 ]
 
 _log = Logger()
@@ -159,6 +160,16 @@ def log_crash(event: ActorCrashed) -> None:
         _log.error(
             "actor {address} exited: {reason}", address=str(event.address), reason=safe_repr(event.reason)
         )
+
+
+def log_restart(event: ActorRestarted) -> None:
+    """Log a restart; every system subscribes this one, too."""
+    _log.info(
+        "supervisor {supervisor} has restarted {child} as {address}",
+        supervisor=str(event.supervisor),
+        child=safe_repr(event.id),
+        address=str(event.address),
+    )
 
 
 def log_connections(events: Events) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from .address import Address
 from .cell import Cell
+from .children import ChildInfo
 from .runtime import Runtime
-from .supervisor import ChildInfo, supervised
+from .supervisor import supervised
 
 __all__ = ["ActorInfo", "SystemInfo", "Tree", "actor_info", "system_info", "tree_of"]
 

@@ -12,14 +12,17 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .actor import Actor
+from .address import Address
+from .dynamic_supervisor import Adopt, DynamicSupervisor
 from .events import ConnectionClosed, ConnectionOpened
 from .messages import EndOfInput, Shutdown, is_error
+from .specs import ChildSpec
 from .styles import CallbackCell
 from .system import ActorSystem
 from .timers import Timer
 from .transport import ConnectionTransport, Stop
 
-__all__ = ["ActorFactory", "ActorProtocol"]
+__all__ = ["ActorFactory", "ActorProtocol", "ConnectionSupervisor"]
 
 MAILBOX_LIMIT = 64 * 1024
 """Bytes from the peer that may wait in the mailbox; with more, reading stops.
@@ -51,6 +54,10 @@ class _ConnectionCell(CallbackCell):
     __slots__ = ()
     actor: _Connection
 
+    @property
+    def kind(self) -> str:
+        return self.actor.kind
+
     def await_begins(self) -> None:
         self.actor.transport.stop_reading(Stop.ACTOR_AWAITS)
 
@@ -74,13 +81,24 @@ class _Connection(Actor):
     __slots__ = ("_deadline", "_protocol", "_unread", "transport")
     _actor_cell: _ConnectionCell
 
-    def __init__(self, system: ActorSystem, protocol: ActorProtocol, transport: ConnectionTransport) -> None:
+    def __init__(
+        self, factory: ActorFactory, protocol: ActorProtocol, transport: ConnectionTransport
+    ) -> None:
+        system = factory.system
         self._protocol = protocol
         self.transport = transport
         self._unread = 0  # bytes in the mailbox
         self._deadline: Timer | None = None
         protocol._actor_cell = system.adopt(self, _ConnectionCell)
+        if factory.supervisor is not None:
+            self.link(factory.supervisor)
+            factory.supervisor.send(Adopt(self.address, CONNECTION))
         system.hold(self)
+
+    @property
+    def kind(self) -> str:
+        """The name of its protocol's class."""
+        return type(self._protocol).__qualname__
 
     # From the reactor
 
@@ -143,8 +161,8 @@ class _Connection(Actor):
             return None
         return self._protocol.receive(message)
 
-    def terminate(self, reason: object) -> None:
-        self._protocol.terminate(reason)
+    def terminate(self, reason: object) -> Any:
+        return self._protocol.terminate(reason)
 
     def close(self, reason: object) -> None:
         """The actor has ended, for whatever reason: close the transport, if it is not the reason."""
@@ -183,6 +201,8 @@ class ActorProtocol(Actor, Protocol):
     While ``receive`` awaits, or too many bytes wait, or the peer does not read
     what was written, nothing is read from the peer.
 
+    ``connectionMade`` is what ``started`` is for other actors: it may be a coroutine function.
+
     :cvar allow_half_open: whether the connection stays open after
         ``EndOfInput``; ``self.exit()`` then closes it.
     :ivar transport: the Twisted transport. Its ``write`` may be used from
@@ -205,10 +225,9 @@ class ActorProtocol(Actor, Protocol):
         if not isinstance(self.factory, ActorFactory):
             made_by = f"made by an ActorFactory, not by {self.factory!r}"
             raise TypeError(f"{type(self).__qualname__} must be {made_by}")
-        system = self.factory.system
         self.connected = 1
         self.transport: Any = ConnectionTransport(transport)
-        self.__connection = _Connection(system, self, self.transport)
+        self.__connection = _Connection(self.factory, self, self.transport)
         if hasattr(transport, "setTcpNoDelay"):
             # Else a second small answer waits until the peer acknowledges the first: 40 ms, mostly.
             transport.setTcpNoDelay(True)
@@ -241,6 +260,22 @@ class _Refused(Protocol):
         ConnectionTransport(transport).abortConnection()
 
 
+class ConnectionSupervisor(DynamicSupervisor):
+    """
+    Supervises the connections of a factory: they are its temporary children.
+
+    Where it stands, its listener stands beside it: see :func:`~echoactor.server.server_spec`.
+    """
+
+    def __init__(self, factory: ActorFactory) -> None:
+        super().__init__()
+        factory.supervisor = self.address
+
+
+CONNECTION = ChildSpec(Actor, id="connection", restart="temporary")
+"""What a supervisor knows of a connection. It is never started by its spec: its peer did that."""
+
+
 class ActorFactory(ServerFactory):
     """
     Makes an actor of each connection.
@@ -249,6 +284,7 @@ class ActorFactory(ServerFactory):
 
     :param system: where the connections live. Its ``stopService`` closes them.
     :cvar protocol: the class of the connections.
+    :ivar supervisor: whose children the connections are; None for nobody's.
     """
 
     noisy = False
@@ -256,6 +292,7 @@ class ActorFactory(ServerFactory):
 
     def __init__(self, system: ActorSystem) -> None:
         self.system = system
+        self.supervisor: Address | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Make the protocol of one connection; when the system stops, one that refuses it."""

@@ -1,11 +1,10 @@
-"""What actors run on: the run queue, addresses and who is behind them, deliveries, ends."""
+"""What actors live in: addresses and who is behind them, spawning, deliveries, ends."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
@@ -14,52 +13,40 @@ from twisted.python.failure import Failure
 from . import signals
 from .actor import Actor, is_actor_class, is_coroutine_function
 from .address import Address
-from .calls import Reply, start_call, wait_for_end, wait_for_start
+from .calls import start_call, wait_for_end, wait_for_start
 from .cell import DEAD, RUNNABLE, WAITING, Cell
 from .delayed import MessageTimer
 from .errors import (
     ActorExit,
     CalleeExited,
     CallingSelf,
-    MailboxFull,
     NameTaken,
     NoCurrentActor,
     NotAnActor,
     SystemStopped,
 )
-from .events import ActorCrashed, ActorEnded, ActorSpawned, DeadLetter, Events, log_crash
+from .events import (
+    ActorCrashed,
+    ActorEnded,
+    ActorRestarted,
+    ActorSpawned,
+    DeadLetter,
+    Events,
+    log_crash,
+    log_restart,
+)
 from .mailbox import MailboxBound
-from .messages import Call, is_error
+from .messages import is_error, is_reason
 from .names import Names, check_name
 from .styles import CallbackCell, CoroutineCell
-from .timers import Timers
+from .timers import check_seconds
+from .turns import RunQueue, Turns
 
-__all__ = ["RunQueue", "Runnable", "Runtime"]
-
-TURN = 1000
-"""Messages handled in one turn of the reactor: half a millisecond of small
-ones. More would let sockets and timers wait, fewer would spend the time in the
-reactor's own loop."""
+__all__ = ["Runtime"]
 
 _start_numbers = count(1)
 
-
-class Runnable(Protocol):
-    """What stands in the run queue: actors, and waits that are over."""
-
-    def run(self) -> int:
-        """Have a turn; returns how many messages that cost."""
-
-
 AnyCallbackCell = TypeVar("AnyCallbackCell", bound=CallbackCell)
-
-
-class RunQueue(Protocol):
-    """Which runnable is next. A deque is one; a simulation brings another."""
-
-    def append(self, runnable: Runnable, /) -> None: ...
-    def popleft(self) -> Runnable: ...
-    def __len__(self) -> int: ...
 
 
 class _LocalAddress(Address):
@@ -83,37 +70,29 @@ class _LocalAddress(Address):
             cell.put(message)
 
 
-class Runtime:
+class Runtime(Turns):
     """
-    The actors of one process and their turns; :class:`~echoactor.ActorSystem` makes a service of it.
+    The actors of one process; :class:`~echoactor.ActorSystem` makes a service of it.
 
-    :ivar current: the actor whose step this is.
-    :ivar turn_time: when this turn began, in the reactor's seconds.
-    :ivar enqueue: gives something a turn, after those that wait already. It
-        is the run queue's own ``append`` while a turn is scheduled or going on.
+    :cvar address_class: what their addresses are; a simulation has its own.
+    :ivar label: what addresses print.
+    :ivar start_number: tells this system from others of its name, in this process.
     """
 
     address_class: ClassVar[type[Address]] = _LocalAddress
-    enqueue: Callable[[Runnable], object]
 
     def __init__(self, reactor: IReactorTime, label: str, run_queue: RunQueue | None) -> None:
-        self.reactor = reactor
+        super().__init__(reactor, run_queue)
         self.label = label
         self.start_number = next(_start_numbers)
         self.events = Events()
         self.events.subscribe(ActorCrashed, log_crash)
-        self.timers = Timers(reactor)
+        self.events.subscribe(ActorRestarted, log_restart)
         self.dead_letters = 0
-        self.current: Cell | None = None
-        self.turn_time = 0.0
-        self.delivers_at_once = run_queue is None
         self.is_stopping = False  # or has stopped
-        self._run_queue: RunQueue = deque() if run_queue is None else run_queue
-        self._awake = False  # a turn is scheduled, or going on
         self._cells: dict[int, Cell] = {}
         self._names = Names()
         self._numbers = count(1)
-        self.enqueue = self._enqueue_and_wake
 
     # Actors
 
@@ -185,11 +164,13 @@ class Runtime:
         :param timeout: seconds it may take, before it is killed; None for any time.
         :returns: a Deferred of its address. It fails with
             :exc:`~echoactor.errors.StartFailed` when the actor ends before, and with
-            what :meth:`spawn` raises; the parameters are the same.
+            the errors of :meth:`spawn`; the parameters are the same.
+        :raises TypeError, ValueError: the timeout or the name is none.
         """
+        check_seconds("timeout", timeout)
         try:
             address = self.spawn(function, *args, name=name, link=link, monitor=monitor, mailbox=mailbox)
-            return wait_for_start(self._cells[address.number], timeout)
+            return wait_for_start(self, address, timeout)
         except (NameTaken, NotAnActor, NoCurrentActor, SystemStopped):
             return fail()
 
@@ -216,9 +197,8 @@ class Runtime:
     ) -> None:
         """Give a new actor what few have; what can fail comes first."""
         if (link or monitor) and self.current is None:
-            raise NoCurrentActor(
-                f"{'link' if link else 'monitor'}=True takes a current actor as its other end"
-            )
+            option = "link" if link else "monitor"
+            raise NoCurrentActor(f"{option}=True needs a current actor as the other end")
         if name is not None:
             check_name(name)
             self._names.register(name, cell)
@@ -245,10 +225,6 @@ class Runtime:
     def cells(self) -> list[Cell]:
         """The living actors, in the order of their start; for the runtime alone."""
         return list(self._cells.values())
-
-    def count_runnable(self) -> int:
-        """How many have a turn coming."""
-        return len(self._run_queue)
 
     def end(
         self, cell: Cell, reason: object, failure: Failure | None = None, *, by_itself: bool = False
@@ -335,6 +311,8 @@ class Runtime:
             return fail(CalleeExited(target, "noproc"))
         return start_call(self, address, request, timeout)
 
+    call_actor = start_call  # what ``address.call`` does
+
     def deliver(self, address: Address, message: object, *, signal: bool = False) -> None:
         """
         Put a message into a mailbox.
@@ -352,28 +330,30 @@ class Runtime:
         return MessageTimer(self, address, message, delay, repeat)
 
     def dead_letter(self, target: Address | str, message: object) -> None:
-        """Count a message that nobody will read. A call among them fails at once."""
+        """Count a message that nobody will read."""
         self.dead_letters += 1
         if DeadLetter in self.events:
             self.events.emit(DeadLetter(target, message))
-        if isinstance(message, Call) and isinstance(message.reply, Reply):
-            message.reply.settle(Failure(MailboxFull(message.reply.address)))
 
-    def exit(self, address: Address, reason: object) -> None:
+    def send_exit(self, address: Address, reason: object) -> None:
         """What ``address.exit`` does."""
         cell = self.find(address)
         if cell is not None:
             sender = None if self.current is None else self.current.address
             signals.send_exit(cell, sender, reason, linked=False)
 
-    def stop(self, address: Address, reason: object, timeout: float | None) -> Deferred[None]:
+    def wait_for_end(self, address: Address) -> Deferred[Any]:
+        """What ``address.ended`` does."""
+        return wait_for_end(self, address, None)
+
+    def stop_actor(self, address: Address, reason: object, timeout: float | None) -> Deferred[None]:
         """What ``address.stop`` does."""
         cell = self.find(address)
         if cell is not None and cell is self.current:
             return fail(CallingSelf(address))
 
         def ended(actual: object) -> None:
-            if actual is not reason:
+            if actual is not reason and not (isinstance(reason, str) and is_reason(actual, reason)):
                 raise CalleeExited(address, actual)
 
         end = wait_for_end(self, address, timeout)
@@ -381,40 +361,6 @@ class Runtime:
             cell.end_soon(ActorExit(reason))
         return end.addCallback(ended)
 
-    # The run queue
-
     def next_number(self) -> int:
         """A number for an actor, a monitor or a call, never used twice."""
         return next(self._numbers)
-
-    def _enqueue_and_wake(self, runnable: Runnable) -> None:
-        self._run_queue.append(runnable)
-        self.wake()
-
-    def wake(self) -> None:
-        """See that there is a turn."""
-        if not self._awake:
-            self._awake = self.timers.is_busy = True
-            self.enqueue = self._run_queue.append
-            self.reactor.callLater(0, self._turn)
-
-    def _turn(self) -> None:
-        """Let runnable actors run until none is left or the turn's budget is spent."""
-        queue = self._run_queue
-        budget = TURN
-        self.turn_time = self.reactor.seconds()
-        try:
-            while queue and budget > 0:
-                budget -= queue.popleft().run()
-        finally:  # SystemExit and KeyboardInterrupt pass through here
-            self.current = None
-            self._awake = False
-            self.enqueue = self._enqueue_and_wake
-            if queue:
-                self.wake()
-            else:
-                self.idle()
-
-    def idle(self) -> None:
-        """Nothing is left to do for now."""
-        self.timers.settle()

@@ -11,8 +11,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .errors import ListenError
+from .protocol import ActorFactory, ConnectionSupervisor
+from .specs import ChildSpec, SupervisorSpec
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "server_spec"]
 
 _log = Logger()
 
@@ -89,6 +91,26 @@ class Listener(Service):
             _log.error(
                 "cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=_cause(failure)
             )
+
+
+def server_spec(endpoint: IStreamServerEndpoint, factory: ActorFactory, description: str) -> SupervisorSpec:
+    """
+    A socket server as a child of a supervisor.
+
+    Its connections are the children of one supervisor, and the listener stands
+    beside it: it closes before they do, and is opened again when they all had to go.
+
+    :param endpoint: where to listen.
+    :param factory: makes the connections' protocols.
+    :param description: names the endpoint in log lines and errors.
+    """
+    return SupervisorSpec(
+        [
+            ChildSpec(ConnectionSupervisor, factory, id="connections"),
+            ChildSpec(Listener(endpoint, factory, description), id="listener"),
+        ],
+        strategy="rest_for_one",
+    )
 
 
 def _cause(failure: Failure) -> str:

@@ -96,8 +96,7 @@ class ChildSpec:
                 raise SpecError(str(error)) from None
         _one_of("restart", restart, get_args(Restart))
         if shutdown is _BY_KIND:
-            supervises = isinstance(start, SupervisorSpec) or getattr(start, "_supervises", False)
-            shutdown = None if supervises else WORKER_SHUTDOWN
+            shutdown = None if _supervises(start) else WORKER_SHUTDOWN
         elif shutdown is not None and shutdown != "brutal_kill":
             _seconds("shutdown", shutdown, or_else=", None (any time) or 'brutal_kill'")
         if significant and restart == "permanent":
@@ -118,6 +117,11 @@ class ChildSpec:
             ("significant", bool(significant)),
         ):
             object.__setattr__(self, attribute, value)
+
+    @property
+    def is_supervisor(self) -> bool:
+        """Whether the child has children of its own."""
+        return _supervises(self.start)
 
     @classmethod
     def of(cls, child: Any) -> ChildSpec:
@@ -156,6 +160,10 @@ class BackOff:
             return min(self.longest, self.first * self.factor ** (number - 1))
         except OverflowError:
             return self.longest
+
+
+def _supervises(start: object) -> bool:
+    return isinstance(start, SupervisorSpec) or getattr(start, "_is_supervisor", False)
 
 
 def _check_intensity(intensity: object, period: object, back_off: object) -> None:

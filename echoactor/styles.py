@@ -26,28 +26,23 @@ class CallbackCell(Cell):
         self.system.current = self
         handled = 1
         try:
-            if self.life is RUNNABLE:
+            arrived = self.arrived
+            if self.life is RUNNABLE and arrived is not None and self.backlog is None and len(arrived) == 1:
+                # _handle_several, written out for the case that is hot: one message waits.
                 self.life = RUNNING
+                self.arrived = None
+                self.handled += 1
+                result = self.actor.receive(arrived[0])
+                if result is not None:
+                    self._await(result)
+                if self.arrived is None and self.life is RUNNING:
+                    self.life = WAITING  # _end_step, written out
+                    return 1
             else:
-                self._get_ready()
-            if self.life is RUNNING:
-                arrived = self.arrived
-                if arrived is not None and self.backlog is None and len(arrived) == 1:
-                    # _handle_several, written out for the case that is hot: one message waits.
-                    self.arrived = None
-                    self.handled += 1
-                    result = self.actor.receive(arrived[0])
-                    if result is not None:
-                        self._await(result)
-                elif arrived is not None or self.backlog is not None:
-                    handled = self._handle_several()
+                handled = self._handle_several()
+            self._end_step()
         except BaseException as error:
             self.raised(error)
-        else:
-            if self.arrived is None and self.life is RUNNING and self.backlog is None:
-                self.life = WAITING  # _end_step, written out
-            else:
-                self._end_step()
         return handled
 
     def handle_now(self, handle: Callable[[Any], Any], message: object) -> bool:
@@ -100,7 +95,14 @@ class CallbackCell(Cell):
         """It is done."""
 
     def _handle_several(self) -> int:
+        """Handle what waits, after whatever comes before it."""
         handled = 0
+        if self.life is RUNNABLE:
+            self.life = RUNNING
+        else:
+            self._get_ready()
+            if self.arrived is None and self.backlog is None:
+                return 1
         unread = self.gather()
         if unread is not None:
             receive = self.actor.receive
@@ -221,12 +223,13 @@ class CoroutineCell(Cell):
     def _take_steps(self) -> int:
         """Go on, until a message is wanted that is not there."""
         steps = 0
-        if self.life is RUNNABLE:
+        if self.life is NEW:
+            self._begin()
+        elif self.life is not DOOMED:
             self.life = RUNNING
+            self.awaited = None
             if self.wants is NEWS:
                 self.wants = LOOK  # its turn is the news
-        else:
-            self._get_ready()
         while self.life is RUNNING and steps < SLICE:
             value: object = None
             if self.wants is FIRST:
@@ -240,24 +243,16 @@ class CoroutineCell(Cell):
             self.wants = self.heed(self.coroutine.send(value)) or LOOK  # type: ignore[union-attr]
         return steps or 1
 
-    def _get_ready(self) -> None:
-        """Its first step, or the one after what it awaited."""
-        life = self.life
-        self.wants = LOOK
-        if life is DOOMED:
-            return
+    def _begin(self) -> None:
+        """Its first step."""
+        assert self.args is not None
         self.life = RUNNING
-        if life is NEW:
-            assert self.args is not None
-            self.born = self.system.turn_time
-            me = CoroutineActor()
-            me._actor_cell = self
-            self.coroutine = self.actor(me, *self.args)
-        self.awaited = None
-        assert self.coroutine is not None
+        self.born = self.system.turn_time
+        me = CoroutineActor()
+        me._actor_cell = self
+        self.coroutine = self.actor(me, *self.args)
         self.wants = self.heed(self.coroutine.send(None)) or LOOK
-        if self.args is not None:
-            self.has_started()
+        self.has_started()
 
     def _ended(self) -> None:
         """The coroutine has returned."""

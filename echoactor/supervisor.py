@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -14,106 +13,37 @@ from twisted.python.failure import Failure
 
 from .actor import Actor
 from .address import Address
-from .calls import wait_for_end
-from .delayed import MessageTimer
-from .errors import ActorError, CallTimeout, ChildError, SpecError, StartFailed
+from .calls import wait_for_end, wait_for_start
+from .children import Child, ChildCounts, ChildInfo, RestartLimit
+from .errors import ActorError, CallTimeout, ChildError, StartFailed
 from .events import ActorRestarted
 from .messages import Call, Exit, Shutdown, is_error, is_reason
 from .services import ServiceActor
-from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
+from .specs import BackOff, ChildSpec, SupervisorSpec
 
-__all__ = ["ChildCounts", "ChildInfo", "DynamicSupervisor", "Supervisor", "supervised"]
+__all__ = ["Request", "Supervising", "Supervisor", "supervised"]
 
 _log = Logger()
-
-
-@dataclass(frozen=True, slots=True)
-class ChildInfo:
-    """
-    One child, as ``which_children`` tells of it.
-
-    :ivar address: None while it does not run.
-    :ivar is_restarting: whether it ended and its restart is still to come.
-    :ivar restarts: how often it was restarted.
-    """
-
-    id: Hashable
-    address: Address | None
-    is_restarting: bool
-    is_supervisor: bool
-    restarts: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChildCounts:
-    """
-    How many children there are, as OTP's ``count_children`` tells.
-
-    :ivar specs: all, running or not.
-    :ivar active: those that run.
-    :ivar supervisors: those of all that are supervisors.
-    :ivar workers: those that are not.
-    """
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int
-
-
-class _Child:
-    """
-    A child as its supervisor knows it.
-
-    :ivar is_restarting: that it waits for its restart.
-    :ivar attempts: restarts in a row, for the back-off.
-    :ivar ticket: which retry is the one that waits.
-    """
-
-    __slots__ = ("address", "attempts", "born", "is_restarting", "restarts", "retry", "spec", "ticket")
-
-    def __init__(self, spec: ChildSpec) -> None:
-        self.spec = spec
-        self.address: Address | None = None
-        self.is_restarting = False
-        self.restarts = 0
-        self.attempts = self.ticket = 0
-        self.born: float | None = None
-        self.retry: MessageTimer | None = None
-
-    def plan(self) -> tuple[Any, tuple[Any, ...]]:
-        """What to spawn, and with which arguments."""
-        start = self.spec.start
-        if isinstance(start, SupervisorSpec):
-            return Supervisor, (start,)
-        if IService.providedBy(start):
-            return ServiceActor, (start,)
-        return start, self.spec.args
-
-    def tell(self) -> ChildInfo:
-        """What others may know."""
-        is_supervisor = getattr(self.plan()[0], "_supervises", False)
-        return ChildInfo(self.spec.id, self.address, self.is_restarting, is_supervisor, self.restarts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Retry:
     """From a supervisor to itself: a restart is due, of a child that waits for it still, or not any more."""
 
-    child: _Child
+    child: Child
     ticket: int
     counts: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class Request:
     """What a client asks of a supervisor: one of its methods, and the argument."""
 
     method: str
     argument: Any = None
 
 
-class _Supervising(Actor):
+class Supervising(Actor):
     """
     What both supervisors have in common: starting, stopping, counting restarts.
 
@@ -121,17 +51,15 @@ class _Supervising(Actor):
     a child starts or stops the mailbox waits: as in OTP.
     """
 
-    _supervises = True
+    _is_supervisor = True  # what its spec asks for
 
     def __init__(self, intensity: int, period: float, back_off: BackOff | None) -> None:
         self.trap_exits = True
         self._parent = self._actor_cell.parent
-        self._intensity = intensity
-        self._period = period
+        self._limit = RestartLimit(intensity, period)
         self._back_off = back_off
-        self._restart_times: deque[float] = deque()
-        self._children: dict[Hashable, _Child] = {}
-        self._running: dict[Address, _Child] = {}
+        self._children: dict[Hashable, Child] = {}
+        self._running: dict[Address, Child] = {}
 
     async def receive(self, message: Any) -> None:
         match message:
@@ -141,7 +69,7 @@ class _Supervising(Actor):
                     await self._ended(child, reason)
                 elif sender is None or sender == self._parent:
                     self.exit(reason)
-            case Call(_Request(method, argument), reply):
+            case Call(Request(method, argument), reply):
                 try:
                     reply(await getattr(self, method)(argument))
                 except ActorError:
@@ -160,10 +88,10 @@ class _Supervising(Actor):
 
     # What the two do differently
 
-    def _forget(self, child: _Child) -> None:
+    def _forget(self, child: Child) -> None:
         raise NotImplementedError
 
-    def _with(self, child: _Child) -> list[_Child]:
+    def _with(self, child: Child) -> list[Child]:
         """Who is restarted along with it, it included, in the order of their start."""
         raise NotImplementedError
 
@@ -172,7 +100,7 @@ class _Supervising(Actor):
 
     # Ends and restarts
 
-    async def _ended(self, child: _Child, reason: object) -> None:
+    async def _ended(self, child: Child, reason: object) -> None:
         """A child has ended by itself."""
         child.address = None
         restart = child.spec.restart
@@ -181,20 +109,17 @@ class _Supervising(Actor):
         elif restart == "temporary":
             self._forget(child)
 
-    async def _restart(self, child: _Child) -> None:
+    async def _restart(self, child: Child) -> None:
         """Restart a child and those that go with it, or end, when that happens too often."""
         now = self.system.reactor.seconds()
-        times = self._restart_times
-        times.append(now)
-        while times[0] < now - self._period:
-            times.popleft()
-        if len(times) > self._intensity:
+        limit = self._limit
+        if limit.is_passed(now):
             _log.error(
                 "supervisor {address} ends: its children were restarted more than {intensity} times "
                 "in {period} seconds; the last one is {child}",
                 address=str(self.address),
-                intensity=self._intensity,
-                period=self._period,
+                intensity=limit.intensity,
+                period=limit.period,
                 child=repr(child.spec.id),
             )
             self.exit("shutdown")
@@ -213,7 +138,7 @@ class _Supervising(Actor):
             child.ticket += 1
             child.retry = self.address.send_after(delay, _Retry(child, child.ticket, counts=False))
 
-    async def _start_again(self, child: _Child) -> None:
+    async def _start_again(self, child: Child) -> None:
         """Start a child and those that go with it."""
         for one in self._with(child):
             try:
@@ -224,13 +149,14 @@ class _Supervising(Actor):
                 one.ticket += 1
                 self.address.send(_Retry(one, one.ticket, counts=True))
                 return
-            one.restarts += 1
-            if ActorRestarted in self.system.events and one.address is not None:
-                self.system.events.emit(ActorRestarted(one.address, self.address, one.spec.id))
+            if one.address is not None:
+                one.restarts += 1
+                if ActorRestarted in self.system.events:
+                    self.system.events.emit(ActorRestarted(one.address, self.address, one.spec.id))
 
     # Starting and stopping one
 
-    async def _start(self, child: _Child) -> Address | None:
+    async def _start(self, child: Child) -> Address | None:
         """
         Start a child that does not run.
 
@@ -238,24 +164,29 @@ class _Supervising(Actor):
         :raises ActorError: it could not start.
         """
         child.is_restarting = False
-        function, args = child.plan()
+        function, args = _plan(child.spec)
+        address = self.spawn(function, *args, name=child.spec.name, link=True)
+        # Known before it has started, so that a supervisor that is stopped meanwhile stops it, too.
+        child.address = address
+        self._running[address] = child
         try:
-            child.address = await self.start(function, *args, name=child.spec.name, link=True)
+            await wait_for_start(self.system, address, None)
         except StartFailed as error:
+            child.address = None
+            del self._running[address]
             if not is_reason(error.reason, "normal"):
                 raise
-        else:
-            self._running[child.address] = child
-            child.born = self.system.reactor.seconds()
-        return child.address
+            return None
+        child.born = self.system.reactor.seconds()
+        return address
 
-    async def _stop(self, child: _Child) -> None:
+    async def _stop(self, child: Child) -> None:
         """Tell a child to end, and kill it if it does not; it need not be linked still."""
         ended = self._tell_to_end(child)
         if ended is not None:
             await ended
 
-    def _tell_to_end(self, child: _Child) -> Deferred[Any] | None:
+    def _tell_to_end(self, child: Child) -> Deferred[Any] | None:
         """Tell a child to end; returns a Deferred that fires when it is dead, None when it does not run."""
         child.is_restarting = False
         if child.retry is not None:
@@ -299,12 +230,12 @@ class _Supervising(Actor):
     @staticmethod
     def which_children(supervisor: Address) -> Deferred[tuple[ChildInfo, ...]]:
         """All children, in the order of their start."""
-        return supervisor.call(_Request("_which"), timeout=None)
+        return supervisor.call(Request("_which"), timeout=None)
 
     @staticmethod
     def count_children(supervisor: Address) -> Deferred[ChildCounts]:
         """How many there are."""
-        return supervisor.call(_Request("_count"), timeout=None)
+        return supervisor.call(Request("_count"), timeout=None)
 
     @staticmethod
     def start_child(supervisor: Address, child: Any) -> Deferred[Address | None]:
@@ -318,15 +249,15 @@ class _Supervising(Actor):
             ``"already_started"``, ``"already_present"`` or ``"max_children"``.
         :raises SpecError: the spec is wrong.
         """
-        return supervisor.call(_Request("_add", ChildSpec.of(child)), timeout=None)
+        return supervisor.call(Request("_add", ChildSpec.of(child)), timeout=None)
 
 
 def supervised(actor: object) -> tuple[ChildInfo, ...] | None:
     """The children of an actor; None when it is no supervisor."""
-    return actor.tell() if isinstance(actor, _Supervising) else None
+    return actor.tell() if isinstance(actor, Supervising) else None
 
 
-class Supervisor(_Supervising):
+class Supervisor(Supervising):
     """
     Starts its children first to last, restarts them by its strategy, and stops them last to first.
 
@@ -342,7 +273,7 @@ class Supervisor(_Supervising):
         super().__init__(spec.intensity, spec.period, spec.back_off)
         self._spec = spec
         for child in spec.children:
-            self._children[child.id] = _Child(child)
+            self._children[child.id] = Child(child)
 
     async def started(self) -> None:
         """Start the children; a supervisor with one that cannot start does not start either."""
@@ -354,10 +285,10 @@ class Supervisor(_Supervising):
                 reason = error.reason if isinstance(error, StartFailed) else str(error)
                 self.exit(Shutdown(("failed_to_start_child", child.spec.id, reason)))
 
-    def _forget(self, child: _Child) -> None:
+    def _forget(self, child: Child) -> None:
         del self._children[child.spec.id]
 
-    def _with(self, child: _Child) -> list[_Child]:
+    def _with(self, child: Child) -> list[Child]:
         if self._spec.strategy == "one_for_one":
             return [child]
         children = list(self._children.values())
@@ -367,7 +298,7 @@ class Supervisor(_Supervising):
         for child in reversed(self._children.values()):
             await self._stop(child)
 
-    async def _ended(self, child: _Child, reason: object) -> None:
+    async def _ended(self, child: Child, reason: object) -> None:
         await super()._ended(child, reason)
         if child.spec.significant and not child.is_restarting and child.address is None:
             others = any(one.spec.significant and one.address for one in self._children.values())
@@ -376,13 +307,13 @@ class Supervisor(_Supervising):
 
     # What clients ask for
 
-    def _known(self, id: Hashable) -> _Child:
+    def _known(self, id: Hashable) -> Child:
         child = self._children.get(id)
         if child is None:
             raise ChildError("not_found", id)
         return child
 
-    def _not_running(self, id: Hashable) -> _Child:
+    def _not_running(self, id: Hashable) -> Child:
         child = self._known(id)
         if child.is_restarting:
             raise ChildError("restarting", id)
@@ -396,10 +327,14 @@ class Supervisor(_Supervising):
         if present is not None:
             problem = "already_present" if present.address is None else "already_started"
             raise ChildError(problem, spec.id, present.address)
-        child = _Child(spec)
-        address = await self._start(child)
-        if address is not None or spec.restart != "temporary":
-            self._children[spec.id] = child
+        child = self._children[spec.id] = Child(spec)
+        try:
+            address = await self._start(child)
+        except ActorError:
+            self._forget(child)
+            raise
+        if address is None and spec.restart == "temporary":
+            self._forget(child)
         return address
 
     async def _end(self, id: Hashable) -> None:
@@ -421,7 +356,7 @@ class Supervisor(_Supervising):
 
         The error can be ``"not_found"``.
         """
-        return supervisor.call(_Request("_end", id), timeout=None)
+        return supervisor.call(Request("_end", id), timeout=None)
 
     @staticmethod
     def restart_child(supervisor: Address, id: Hashable) -> Deferred[Address | None]:
@@ -431,7 +366,7 @@ class Supervisor(_Supervising):
         The error can be ``"not_found"``, ``"running"`` or ``"restarting"``,
         or :exc:`~echoactor.errors.StartFailed`, and the child stays stopped.
         """
-        return supervisor.call(_Request("_begin", id), timeout=None)
+        return supervisor.call(Request("_begin", id), timeout=None)
 
     @staticmethod
     def delete_child(supervisor: Address, id: Hashable) -> Deferred[None]:
@@ -440,65 +375,13 @@ class Supervisor(_Supervising):
 
         The error can be ``"not_found"``, ``"running"`` or ``"restarting"``.
         """
-        return supervisor.call(_Request("_delete", id), timeout=None)
+        return supervisor.call(Request("_delete", id), timeout=None)
 
 
-class DynamicSupervisor(_Supervising):
-    """
-    Starts children on demand, restarts each by itself, and stops them all at once.
-
-    :param spec: its limits.
-    """
-
-    def __init__(self, spec: DynamicSupervisorSpec | None = None) -> None:
-        if not (spec is None or isinstance(spec, DynamicSupervisorSpec)):
-            raise TypeError(f"DynamicSupervisor takes a DynamicSupervisorSpec, not {spec!r}")
-        self._spec = spec or DynamicSupervisorSpec()
-        super().__init__(self._spec.intensity, self._spec.period, self._spec.back_off)
-
-    def _forget(self, child: _Child) -> None:
-        del self._children[child]
-
-    def _with(self, child: _Child) -> list[_Child]:
-        return [child]
-
-    async def _stop_all(self) -> None:
-        ends = [self._tell_to_end(child) for child in reversed(self._children.values())]
-        for end in ends:
-            if end is not None:
-                await end
-
-    async def _ended(self, child: _Child, reason: object) -> None:
-        await super()._ended(child, reason)
-        if child.address is None and not child.is_restarting:
-            self._children.pop(child, None)  # one that ended for good does not come again
-
-    # What clients ask for
-
-    async def _add(self, spec: ChildSpec) -> Address | None:
-        if spec.significant:
-            raise SpecError(f"significant: the child {spec.id!r} can be none of a DynamicSupervisor")
-        limit = self._spec.max_children
-        if limit is not None and len(self._children) >= limit:
-            raise ChildError("max_children", spec.id)
-        child = _Child(spec)
-        address = await self._start(child)
-        if address is not None:
-            self._children[child] = child
-        return address
-
-    async def _end(self, address: Address) -> None:
-        child = self._running.get(address)
-        if child is None:
-            raise ChildError("not_found", address)
-        await self._stop(child)
-        self._forget(child)
-
-    @staticmethod
-    def terminate_child(supervisor: Address, child: Address) -> Deferred[None]:
-        """
-        Stop a child for good.
-
-        The error can be ``"not_found"``.
-        """
-        return supervisor.call(_Request("_end", child), timeout=None)
+def _plan(spec: ChildSpec) -> tuple[Any, tuple[Any, ...]]:
+    """What to spawn, and with which arguments."""
+    if isinstance(spec.start, SupervisorSpec):
+        return Supervisor, (spec.start,)
+    if IService.providedBy(spec.start):
+        return ServiceActor, (spec.start,)
+    return spec.start, spec.args

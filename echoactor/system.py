@@ -15,10 +15,11 @@ from .address import Address
 from .calls import wait_for_end
 from .errors import SystemStopped
 from .inspection import ActorInfo, SystemInfo, Tree, actor_info, system_info, tree_of
-from .runtime import RunQueue, Runtime
+from .runtime import Runtime
 from .specs import SupervisorSpec
 from .supervisor import Supervisor
 from .timers import Timer
+from .turns import RunQueue
 
 __all__ = ["ActorSystem", "Resource"]
 

@@ -15,25 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 
-from echoactor import Actor, ActorFactory, ActorProtocol, ActorSystem, Address, Down
+from echoactor import ActorFactory, ActorProtocol, ActorSystem, Groups
 
 LONGEST_LINE = 4096
-
-
-@dataclass(frozen=True)
-class Join:
-    """Somebody has told a name."""
-
-    member: Address
-    name: str
-
-
-@dataclass(frozen=True)
-class Say:
-    """A member says something."""
-
-    member: Address
-    text: str
 
 
 @dataclass(frozen=True)
@@ -43,35 +27,10 @@ class Show:
     text: str
 
 
-class Room(Actor):
-    """Knows who is here. It watches the members, so that nobody has to say goodbye."""
-
-    def __init__(self) -> None:
-        self.names: dict[Address, str] = {}
-
-    def receive(self, message: Any) -> None:
-        """Handle one message."""
-        match message:
-            case Join(member, name):
-                self.tell_all(f"{name} is here")
-                self.names[member] = name
-                self.monitor(member)
-            case Say(member, text):
-                self.tell_all(f"{self.names[member]}: {text}", but=member)
-            case Down(_, member, _):
-                self.tell_all(f"{self.names.pop(member)} has left")
-
-    def tell_all(self, text: str, but: Address | None = None) -> None:
-        """Show a line to everybody, or to all but one."""
-        for member in self.names:
-            if member != but:
-                member.send(Show(text))
-
-
 class Member(ActorProtocol):
-    """One connection."""
+    """One connection. All that have told a name are a group, which whoever ends leaves by itself."""
 
-    def __init__(self, room: Address) -> None:
+    def __init__(self, room: Groups) -> None:
         self.room = room
         self.name = ""
         self.unfinished = b""
@@ -81,7 +40,7 @@ class Member(ActorProtocol):
         self.transport.write(b"What is your name?\n")
 
     def receive(self, message: Any) -> None:
-        """Handle bytes from the peer, and lines from the room."""
+        """Handle bytes from the peer, and lines from the others."""
         match message:
             case bytes():
                 *lines, self.unfinished = (self.unfinished + message).split(b"\n")
@@ -95,26 +54,30 @@ class Member(ActorProtocol):
     def line(self, line: str) -> None:
         """Handle one line of the user's."""
         if self.name:
-            self.room.send(Say(self.address, line))
+            self.tell_others(f"{self.name}: {line}")
         else:
             self.name = line or "somebody"
-            self.room.send(Join(self.address, self.name))
+            self.room.join("members", self.address)
+            self.tell_others(f"{self.name} is here")
 
+    def terminate(self, reason: object) -> None:
+        """Say goodbye; also after a crash."""
+        if self.name:
+            self.tell_others(f"{self.name} has left")
 
-class ChatFactory(ActorFactory):
-    """Connections of one room."""
-
-    def __init__(self, system: ActorSystem) -> None:
-        super().__init__(system)
-        room = system.spawn(Room)
-        self.protocol = lambda: Member(room)
+    def tell_others(self, text: str) -> None:
+        """Show a line to everybody else."""
+        self.room.send("members", Show(text), but=self.address)
 
 
 def main(reactor: Any, port: str = "8082") -> Deferred[Any]:
     """Serve until interrupted."""
     system = ActorSystem(reactor)
+    room = Groups(system)
+    factory = ActorFactory(system)
+    factory.protocol = lambda: Member(room)
     reactor.addSystemEventTrigger("before", "shutdown", system.stopService)
-    listening = serverFromString(reactor, f"tcp:{port}").listen(ChatFactory(system))
+    listening = serverFromString(reactor, f"tcp:{port}").listen(factory)
     listening.addCallback(lambda port: print(f"listening on {port.getHost().port}", flush=True))
     return listening.addCallback(lambda _: Deferred())
 

@@ -32,7 +32,7 @@ class CallTests(ActorTestCase):
         self.assertEqual(cell.ties.watchers, {})
 
     def test_dead_or_unknown(self) -> None:
-        """Calling a dead address, or one of another system, fails with noproc, and not inside the call."""
+        """17: Calling a dead address, or one of another system, fails with noproc, not inside the call."""
         dead = self.spawn(Adder)
         dead.exit("kill")
         self.settle()
@@ -45,7 +45,7 @@ class CallTests(ActorTestCase):
         self.assertIsInstance(error, CallFailed)
 
     def test_timeout(self) -> None:
-        """Without a reply in time the call fails; the callee lives, and its late reply vanishes."""
+        """18: Without a reply in time the call fails; the callee lives, and its late reply vanishes."""
         address, received = self.recorder()
         pending = address.call("question", timeout=2)
         self.pass_time(1.9)
@@ -76,7 +76,7 @@ class CallTests(ActorTestCase):
             self.spawn(Adder).call("total", timeout=-1)
 
     def test_callee_dies(self) -> None:
-        """When the callee ends without a reply, the call fails with its reason."""
+        """19: When the callee ends without a reply, the call fails with its reason."""
         for reason, seen in (("shutdown", "shutdown"), ("kill", "killed")):
             address, _ = self.recorder()
             pending = address.call("question")
@@ -124,7 +124,7 @@ class CallTests(ActorTestCase):
         self.assertEqual(self.successResultOf(pending), "from the helper")
 
     def test_calling_self(self) -> None:
-        """An actor that calls itself gets an error at once; another's call of it is unharmed."""
+        """17: An actor that calls itself gets an error at once; another's call of it is unharmed."""
         errors: list[Exception] = []
 
         class Narcissus(Actor):

@@ -44,7 +44,7 @@ class EndedWhileAwaitingTests(ActorTestCase):
         return address
 
     def test_order(self) -> None:
-        """The address dies first and everybody hears of it; then what it awaits is cancelled, then closed."""
+        """10c: The address dies first, and all hear of it; then what it awaits is cancelled, then closed."""
         for style in ("class", "coroutine"):
             self.log.clear()
             self.awaited = Deferred(lambda _: self.log.append("cancelled"))
@@ -55,7 +55,7 @@ class EndedWhileAwaitingTests(ActorTestCase):
             self.assertEqual(self.log, ["told", "cancelled", ("finally", False)])
 
     def test_late_result(self) -> None:
-        """A result or failure that comes after the end is swallowed."""
+        """10c: A result or failure that comes after the end is swallowed."""
         for late in ("result", ZeroDivisionError()):
             self.awaited = Deferred()
             address = self.awaiting("coroutine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -37,6 +38,45 @@ class ExampleTests(CommandTestCase):
         result = self.run_command(*self.python("counter.py"))
         self.assertEqual((result.stdout, result.returncode), ("Counter 42\ncounter 42\n", 0))
 
+    def test_worker_pool(self) -> None:
+        """Jobs get their results although workers die; those that cannot be done or do not fit fail."""
+        result = self.run_command(*self.python("worker_pool.py"))
+        lines = [line for line in result.stdout.splitlines() if line.startswith("sqrt(")]
+        expected = [f"sqrt({root * root}) is {root}.0" for root in range(2, 8)]
+        expected[2:2] = ["sqrt(-1): tried 2 times, the last time: builtins.ValueError"]
+        expected += [f"sqrt({number}): too many jobs wait" for number in (64, 81)]
+        self.assertEqual((lines, result.returncode), (expected, 0))
+
+    def test_rate_limiter(self) -> None:
+        """Three requests pass at once, the others one with each tick, in turns."""
+        result = self.run_command(*self.python("rate_limiter.py"))
+        passed = [("Ann", 1, 0), ("Bob", 1, 0), ("Ann", 2, 0), ("Bob", 2, 1), ("Ann", 3, 2), ("Bob", 3, 3)]
+        lines = [f"{name}: request {number} after {ticks} ticks\n" for name, number, ticks in passed]
+        self.assertEqual((result.stdout, result.returncode), ("".join(lines), 0))
+
+    def test_supervised_echo(self) -> None:
+        """A crash of a connection ends that one alone, and one of the counter lets it count anew."""
+        with self.serving(*self.python("supervised_echo.py", "0")) as child:
+            ann, bob = (self.connect().makefile("rwb", buffering=0) for _ in range(2))
+            self.addCleanup(ann.close)
+            self.addCleanup(bob.close)
+
+            def ask(line: bytes) -> bytes:
+                ann.write(line + b"\n")
+                return ann.readline()
+
+            self.assertEqual(ask(b"hello"), b"1 hello\n")
+            bob.write(b"crash\n")
+            with contextlib.suppress(ConnectionResetError):  # it is aborted
+                self.assertEqual(bob.readline(), b"")
+            self.assertEqual(ask(b"still here"), b"2 still here\n")
+            self.assertEqual(ask(b"reset"), b"0 reset\n")
+            self.wait_for(lambda: ask(b"again") == b"1 again\n", "the restart of the counter")
+            child.terminate()
+            self.assertEqual(ann.read(1), b"")
+            child.wait(20)
+        self.assertEqual(self.log().count("crashed"), 2)
+
     def test_pytest_twisted(self) -> None:
         """The example of a test passes under pytest with pytest-twisted, run as it says."""
         self.directory = EXAMPLES.parent
@@ -44,6 +84,14 @@ class ExampleTests(CommandTestCase):
             sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "examples/" + "test_counter.py"
         )
         self.assertIn("1 passed", result.stdout)
+
+    def test_simulation(self) -> None:
+        """The example of a simulation passes under pytest and under trial, run as it says."""
+        trial = ("twisted.trial", "--temp-directory", str(self.directory / "trial"))
+        self.directory = EXAMPLES.parent
+        for runner, passed in ((("pytest", "-p", "no:cacheprovider"), "3 passed"), (trial, "successes=3")):
+            result = self.run_command(sys.executable, "-m", *runner, "examples/" + "test_race.py")
+            self.assertIn(passed, result.stdout)
 
     def ports(self) -> list[int]:
         """Where an example says that it listens."""

@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 PACKAGE = Path(__file__).parent.parent / "echoactor"
 
 ROOMS = """
-    errors address messages events timers mailbox signals names calls delayed actor cell styles
-    runtime specs services supervisor inspection system groups
-    transport protocol echo server tap __init__
+    errors address messages events timers mailbox signals names calls delayed turns actor cell styles
+    runtime specs children services supervisor dynamic_supervisor inspection system groups
+    transport protocol echo server tap testing __init__
 """.split()
 """In this order: each may import those before it."""
 

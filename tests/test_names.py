@@ -1,38 +1,105 @@
-"""The public names."""
+"""Names: one for an actor, free when it dies."""
 
-import inspect
-import types
+from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from typing import Any
 
-import echoactor
+from echoactor import CoroutineActor, Down, Exit
+from echoactor.errors import CalleeExited, NameTaken
+from echoactor.events import DeadLetter
+
+from .support import ActorTestCase, Adder, Recorder
 
 
-class NamesTests(SynchronousTestCase):
-    def test_exported(self) -> None:
-        """The package exports these names and no others."""
-        self.assertEqual(
-            echoactor.__all__,
-            """
-            Actor ActorError ActorFactory ActorProtocol ActorSystem Address BackOff Call ChildSpec
-            CoroutineActor Crash Down DynamicSupervisor DynamicSupervisorSpec EchoFactory
-            EchoProtocol EndOfInput Exit Groups Listener MailboxBound Monitor Shutdown Supervisor
-            SupervisorSpec Timeout
-            """.split(),
-        )
-        names = {
-            name
-            for name, value in vars(echoactor).items()
-            if not name.startswith("_") and not isinstance(value, types.ModuleType)
-        }
-        self.assertEqual(names, set(echoactor.__all__))
+class NamesTests(ActorTestCase):
+    def test_register(self) -> None:
+        """A registered actor is found by name, and gets what is sent to the name."""
+        one, two = self.spawn(Adder), self.spawn(Adder)
+        self.system.register("one", one)
+        self.system.register("two", two)
+        self.assertEqual((self.system.whereis("one"), self.system.whereis("two")), (one, two))
+        self.assertEqual(list(self.system.names().items()), [("one", one), ("two", two)])
+        self.system.send("one", 5)
+        reply = self.system.call("one", "total")
+        self.settle()
+        self.assertEqual(self.successResultOf(reply), 5)
 
-    def test_documented(self) -> None:
-        """Everything public has a docstring."""
-        for name in echoactor.__all__:
-            thing = getattr(echoactor, name)
-            self.assertTrue(thing.__doc__, name)
-            for attribute, value in vars(thing).items():
-                if not attribute.startswith("_") and callable(value):
-                    # An override may leave the explaining to what it overrides.
-                    self.assertTrue(inspect.getdoc(getattr(thing, attribute)), f"{name}.{attribute}")
+    def test_address_for_a_name(self) -> None:
+        """Where a name is taken, an address is, too."""
+        one = self.spawn(Adder)
+        self.system.send(one, 5)
+        reply = self.system.call(one, "total")
+        self.settle()
+        self.assertEqual(self.successResultOf(reply), 5)
+
+    def test_taken(self) -> None:
+        """44: A name that is taken is refused, and the error says by whom; so is a second name."""
+        one, two = self.spawn(Adder), self.spawn(Adder)
+        self.system.register("one", one)
+        for name, address in (("one", two), ("one", one), ("another", one)):
+            with self.assertRaises(NameTaken) as caught:
+                self.system.register(name, address)
+            self.assertEqual((caught.exception.name, caught.exception.address), ("one", one))
+            self.assertIn(str(one), str(caught.exception))
+        self.assertEqual(self.system.names(), {"one": one})
+
+    def test_owner_killed(self) -> None:
+        """45: When the owner is killed, the name is free for the next."""
+        one, two = self.spawn(Adder), self.spawn(Adder)
+        self.system.register("one", one)
+        one.exit("kill")
+        self.settle()
+        self.assertIsNone(self.system.whereis("one"))
+        self.system.register("one", two)
+        self.assertEqual(self.system.whereis("one"), two)
+
+    def test_free_before_anybody_hears(self) -> None:
+        """12: When Exit or Down arrives, the name of the dead one is already free."""
+        seen: list[Any] = []
+
+        async def watches(me: CoroutineActor) -> None:
+            me.trap_exits = True
+            me.link(owner)
+            me.monitor(owner)
+            for _ in range(2):
+                seen.append((type(await me.receive(Exit, Down)), me.system.whereis("owner")))
+
+        owner = self.system.spawn(Adder, name="owner")
+        self.spawn(watches)
+        owner.exit("boom")
+        self.settle()
+        self.assertEqual(seen, [(Exit, None), (Down, None)])
+
+    def test_unknown(self) -> None:
+        """20, 46: Sending to an unknown name is silent, a dead letter; calling it fails with noproc."""
+        letters: list[DeadLetter] = []
+        self.system.events.subscribe(DeadLetter, letters.append)
+        self.system.send("nobody", "hello")
+        self.assertEqual(letters, [DeadLetter("nobody", "hello")])
+        pending = self.system.call("nobody", "hello")
+        self.assertEqual(self.failureResultOf(pending, CalleeExited).value.reason, "noproc")
+        self.assertIsNone(self.system.whereis("nobody"))
+        self.system.unregister("nobody")
+
+    def test_unregister(self) -> None:
+        """An unregistered actor lives on, and may have another name."""
+        one = self.system.spawn(Adder, name="one")
+        self.system.unregister("one")
+        self.assertIsNone(self.system.whereis("one"))
+        self.system.register("another", one)
+        one.exit("kill")
+        self.settle()
+        self.assertEqual(self.system.names(), {})
+
+    def test_wrong_names(self) -> None:
+        """What is no name, and a dead owner, are refused with words."""
+        one = self.spawn(Recorder, [])
+        with self.assertRaisesRegex(TypeError, "name: 5 is not a string"):
+            self.system.register(5, one)  # type: ignore[arg-type]  # the point
+        with self.assertRaisesRegex(ValueError, "name: '' is empty"):
+            self.system.spawn(Adder, name="")
+        one.exit("kill")
+        self.settle()
+        with self.assertRaisesRegex(ValueError, f"address: {one} is dead"):
+            self.system.register("one", one)
+        self.assertEqual(self.system.count_actors(), 0)

@@ -427,6 +427,55 @@ class AwaitingTests(WireTestCase):
         self.assertTrue(self.wire.aborting)
 
 
+class AsyncTerminateTests(WireTestCase):
+    def test_transport_stays_open(self) -> None:
+        """An async terminate is awaited with the transport still open, and can write."""
+        gate: Deferred[None] = Deferred()
+
+        class Polite(Protocol):
+            async def terminate(self, reason: object) -> None:  # type: ignore[override]  # it may
+                await gate
+                self.transport.write(b", bye")
+
+        server = self.connect(Polite)
+        server.dataReceived(b"exit")
+        self.settle()
+        self.assertEqual((self.wire.value(), self.wire.disconnecting), (b"bye", False))
+        gate.callback(None)
+        self.settle()
+        self.assertEqual((self.wire.value(), self.wire.disconnecting), (b"bye, bye", True))
+
+    def test_peer_goes_meanwhile(self) -> None:
+        """A connection that is lost while its terminate awaits ends as it was going to."""
+        gate: Deferred[None] = Deferred()
+
+        class Polite(Protocol):
+            async def terminate(self, reason: object) -> None:  # type: ignore[override]  # it may
+                await gate
+
+        server = self.connect(Polite)
+        server.dataReceived(b"exit")
+        server.dataReceived(b"more")
+        server.connectionLost()
+        self.settle()
+        self.assertTrue(self.system.is_alive(server.address))
+        gate.callback(None)
+        self.settle()
+        self.assertEqual((self.system.count_actors(), self.clock.getDelayedCalls()), (0, []))
+        self.assertNotIn(b"more", server.log)
+
+
+class KindTests(WireTestCase):
+    def test_kind(self) -> None:
+        """Looking inside shows a connection under its protocol's name."""
+        server = self.connect()
+        info = self.system.info(server.address)
+        assert info is not None
+        self.assertEqual(
+            (info.kind, str(self.system.tree())[5:]), ("Protocol", f"└── Protocol {server.address}")
+        )
+
+
 class MailboxLimitTests(WireTestCase):
     def test_full_mailbox(self) -> None:
         """With more than 64 KiB of the peer's bytes in the mailbox nothing is read, until fewer wait."""

@@ -54,7 +54,7 @@ class SignalTestCase(ActorTestCase):
 
 class LinkTests(SignalTestCase):
     def test_abnormal_end(self) -> None:
-        """A linked actor dies of its peer's abnormal end, with the same reason, and so on along the links."""
+        """1: A linked actor dies of its peer's abnormal end, with the same reason, and so on along links."""
         one = self.spawn(Linked, [])
         two = self.spawn(Linked, [], one)
         three = self.spawn(Linked, [], two)
@@ -65,7 +65,7 @@ class LinkTests(SignalTestCase):
         self.assertEqual(self.failureResultOf(pending, CalleeExited).value.reason, "boom")
 
     def test_normal_end(self) -> None:
-        """A normal end is ignored by a linked actor, and a message to one that traps."""
+        """2: A normal end is ignored by a linked actor, and a message to one that traps."""
         got: list[Any] = []
         one = self.spawn(Linked, [])
         plain, trapping = self.spawn(Linked, [], one), self.spawn(Trapping, got, one)
@@ -74,7 +74,7 @@ class LinkTests(SignalTestCase):
         self.assertEqual(got, [Exit(one, "normal")])
 
     def test_trapping(self) -> None:
-        """A crash reaches a trapping actor as a message, at the mailbox's end."""
+        """3: A crash reaches a trapping actor as a message, at the mailbox's end."""
         got: list[Any] = []
         one = self.spawn(Linked, [])
         two = self.spawn(Trapping, got, one)
@@ -91,7 +91,7 @@ class LinkTests(SignalTestCase):
         self.assertIsInstance(got[1].reason, Crash)
 
     def test_killed(self) -> None:
-        """Kill cannot be trapped, and the links of the killed see the reason killed."""
+        """4: Kill cannot be trapped, and the links of the killed see the reason killed."""
         got: list[Any] = []
         one = self.spawn(Trapping, [])
         self.spawn(Trapping, got, one)
@@ -100,7 +100,7 @@ class LinkTests(SignalTestCase):
         self.assertEqual((self.alive(one), got), ([False], [Exit(one, "killed")]))
 
     def test_exits_with_kill(self) -> None:
-        """A peer that itself ends with the reason kill can be trapped, and the reason stays kill."""
+        """5: A peer that itself ends with the reason kill can be trapped, and the reason stays kill."""
         got: list[Any] = []
         one = self.spawn(Linked, [])
         self.spawn(Trapping, got, one)
@@ -108,7 +108,7 @@ class LinkTests(SignalTestCase):
         self.assertEqual(got, [Exit(one, "kill")])
 
     def test_dead_address(self) -> None:
-        """A link to a dead address sends noproc at once."""
+        """7: A link to a dead address sends noproc at once."""
         got: list[Any] = []
         one = self.spawn(Linked, [])
         self.end(one, "normal")
@@ -134,7 +134,7 @@ class LinkTests(SignalTestCase):
         self.assertEqual(got, [Exit(other, "boom")])
 
     def test_twice_and_unlink_once(self) -> None:
-        """Two links and one unlink are no link, from either end."""
+        """8: Two links and one unlink are no link, from either end."""
         one = self.spawn(Linked, [])
         two = self.spawn(Linked, [], one, one)
         self.do(one, lambda me: me.unlink(two))
@@ -172,7 +172,7 @@ class LinkTests(SignalTestCase):
 
 class ExitTests(SignalTestCase):
     def test_normal_from_another(self) -> None:
-        """The signal normal from somebody else does nothing to an actor that does not trap."""
+        """6: The signal normal from somebody else does nothing to an actor that does not trap."""
         one = self.spawn(Linked, [])
         one.exit("normal")
         self.settle()
@@ -180,7 +180,7 @@ class ExitTests(SignalTestCase):
         self.assertEqual(self.alive(one), [True])
 
     def test_normal_to_oneself(self) -> None:
-        """The signal normal to oneself ends an actor, unless it traps."""
+        """6: The signal normal to oneself ends an actor, unless it traps."""
         got: list[Any] = []
         plain, trapping = self.spawn(Linked, []), self.spawn(Trapping, got)
         for one in (plain, trapping):
@@ -199,7 +199,7 @@ class ExitTests(SignalTestCase):
         self.assertEqual(got, [Exit(other, "a"), Exit(None, "b")])
 
     def test_first_reason_counts(self) -> None:
-        """Of two exit signals, the first one's reason counts."""
+        """9: Of two exit signals, the first one's reason counts."""
         one = self.spawn(Linked, [])
         pending = one.call("?")
         self.settle()
@@ -210,17 +210,20 @@ class ExitTests(SignalTestCase):
         self.assertEqual(self.failureResultOf(pending).value.reason, "first")
 
     def test_ahead_of_unread_messages(self) -> None:
-        """An exit acts before what was not read yet: the messages around it are not seen."""
+        """10: An exit acts before what was not read: those around it are not seen; Down has its reason."""
         got: list[Any] = []
-        one = self.spawn(Linked, got)
+        downs: list[Any] = []
+        one, watcher = self.spawn(Linked, got), self.spawn(Linked, downs)
+        self.do(watcher, lambda me: me.monitor(one))
         one.send(1)
-        one.exit("shutdown")
+        one.exit("boom")
         one.send(2)
         self.settle()
         self.assertEqual((got, self.alive(one)), ([], [False]))
+        self.assertEqual([down.reason for down in downs], ["boom"])
 
     def test_after_the_current_step(self) -> None:
-        """An exit of an actor with 100,000 unread messages acts after its current step."""
+        """10b: An exit of an actor with 100,000 unread messages acts after its current step."""
         got: list[Any] = []
         one = self.system.spawn(Linked, got)
         one.send(1)
@@ -313,7 +316,7 @@ class ExitTests(SignalTestCase):
 
 class MonitorTests(SignalTestCase):
     def test_each_monitor_counts(self) -> None:
-        """Three monitors bring three Downs, each with its own reference."""
+        """13: Three monitors bring three Downs, each with its own reference."""
         got: list[Any] = []
         monitors: list[Any] = []
         one, watcher = self.spawn(Linked, []), self.spawn(Linked, got)
@@ -323,7 +326,7 @@ class MonitorTests(SignalTestCase):
         self.assertEqual(len(set(monitors)), 3)
 
     def test_dead_target(self) -> None:
-        """Monitoring a dead address brings Down with noproc at once."""
+        """13: Monitoring a dead address brings Down with noproc at once."""
         got: list[Any] = []
         one, watcher = self.spawn(Linked, []), self.spawn(Linked, got)
         self.end(one, "normal")
@@ -331,7 +334,7 @@ class MonitorTests(SignalTestCase):
         self.assertEqual([(down.address, down.reason) for down in got], [(one, "noproc")])
 
     def test_demonitor(self) -> None:
-        """After demonitor, once or twice, nothing comes; a Down that waits already stays."""
+        """14, 15: After demonitor, once or twice, nothing comes; a Down that waits already stays."""
         got: list[Any] = []
         one, two, watcher = self.spawn(Linked, []), self.spawn(Linked, []), self.spawn(Linked, got)
         monitors: list[Any] = []
@@ -342,8 +345,41 @@ class MonitorTests(SignalTestCase):
         self.do(watcher, lambda me: me.demonitor(monitors[1]))
         self.assertEqual([down.address for down in got], [two])
 
+    def test_demonitor_with_flush(self) -> None:
+        """14: With flush, a Down that waits already goes, and only that one; in either style."""
+        one, two = self.spawn(Linked, []), self.spawn(Linked, [])
+        got: list[Any] = []
+
+        async def watches(me: CoroutineActor) -> None:
+            monitors = [me.monitor(address) for address in (one, one, two)]
+            await me.receive(str)
+            me.demonitor(monitors[0], flush=True)
+            me.demonitor(monitors[0], flush=True)
+            got.extend(monitors)
+            while True:
+                got.append(await me.receive())
+
+        watcher = self.spawn(watches)
+        for address in (one, two):
+            self.end(address, "normal")
+        watcher.send("go on")
+        self.settle()
+        self.assertEqual(got[3:], [Down(got[1], one, "normal"), Down(got[2], two, "normal")])
+
+    def test_flush_in_the_middle_of_a_batch(self) -> None:
+        """14: A class-style actor flushes what waits behind the message that it handles, too."""
+        got: list[Any] = []
+        dead, watcher = self.spawn(Linked, []), self.spawn(Linked, got)
+        self.end(dead, "normal")
+        monitors: list[Any] = []
+        watcher.send(("do", lambda me: monitors.extend(me.monitor(dead) for _ in range(2))))
+        watcher.send(("do", lambda me: me.demonitor(monitors[0], flush=True)))
+        watcher.send("after")
+        self.settle()
+        self.assertEqual(got, ["after", Down(monitors[1], dead, "noproc")])
+
     def test_each_other(self) -> None:
-        """Two that watch each other may die together."""
+        """16: Two that watch each other may die together."""
         one, two = self.spawn(Linked, []), self.spawn(Linked, [])
         self.do(one, lambda me: me.monitor(two))
         self.do(two, lambda me: me.monitor(one))

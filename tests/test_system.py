@@ -1,156 +1,20 @@
-"""The run queue and the service."""
+"""The system as a service, and its top supervisor."""
 
 from __future__ import annotations
 
 import gc
-import random
-from collections import deque
 from typing import Any
 
-from hypothesis import given, settings, strategies as st
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from echoactor import Actor, ActorSystem, Address, Exit
+from echoactor import Actor, ActorSystem, Address, ChildSpec, Exit
 from echoactor.cell import Cell
 from echoactor.errors import SystemStopped
-from echoactor.runtime import TURN, Runnable
 from echoactor.system import SHUTDOWN_TIME
 
 from .support import ActorTestCase, Adder, Recorder, adder
-
-
-class PingPong(Actor):
-    """Returns every message to its peer, for ever."""
-
-    def __init__(self, steps: list[int]) -> None:
-        self.steps = steps
-
-    def receive(self, peer: Address) -> None:
-        self.steps.append(1)
-        peer.send(self.address)
-
-
-class RunQueueTests(ActorTestCase):
-    def test_idle(self) -> None:
-        """With nothing to do, nothing is scheduled."""
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-        for style in (Adder, adder):
-            self.spawn(style).send(1)
-            self.settle()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_one_reactor_call_a_turn(self) -> None:
-        """However many actors are runnable, one turn is scheduled."""
-        for _ in range(10):
-            self.system.spawn(Adder).send(1)
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
-
-    def test_budget(self) -> None:
-        """Actors that never stop sending to each other leave the turn to the reactor."""
-        steps: list[int] = []
-        one, two = self.system.spawn(PingPong, steps), self.system.spawn(PingPong, steps)
-        one.send(two)
-        for turns in range(1, 4):
-            self.clock.step()
-            self.assertLessEqual(len(steps), turns * TURN)
-            self.assertGreater(len(steps), (turns - 1) * TURN)
-            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
-
-    def test_not_reentered(self) -> None:
-        """An actor that sends to itself, or is sent to by what it calls, finishes its step first."""
-        depth: list[int] = []
-
-        class Recursive(Actor):
-            inside = 0
-
-            def receive(self, message: int) -> None:
-                self.inside += 1
-                if message:
-                    self.address.send(message - 1)
-                depth.append(self.inside)
-                self.inside -= 1
-
-        self.spawn(Recursive).send(500)
-        self.settle()
-        self.assertEqual((max(depth), len(depth)), (1, 501))
-
-    def test_chosen_order(self) -> None:
-        """A run queue of one's own chooses which runnable actor goes next."""
-
-        class LastFirst(deque[Runnable]):
-            def popleft(self) -> Runnable:
-                return self.pop()
-
-        order: list[str] = []
-        system = ActorSystem(self.clock, run_queue=LastFirst())
-        for name in "abc":
-            system.spawn(Recorder, order).send(name)
-        self.settle()
-        self.assertEqual(order, ["c", "b", "a"])
-        self.assertFalse(system.delivers_at_once)
-
-    def test_dead_letters(self) -> None:
-        """Sending to a dead address does nothing but count; also while stopping, and after."""
-        address = self.spawn(Adder)
-        address.exit("kill")
-        self.settle()
-        address.send("one")
-        self.system.stopService()
-        address.send("two")
-        self.settle()
-        address.send("three")
-        self.assertEqual(self.system.dead_letters, 3)
-
-    def test_forged_address(self) -> None:
-        """An address of another system never finds an actor of this one."""
-        mine = self.spawn(Adder)
-        other = ActorSystem(self.clock, "test")
-        self.assertFalse(other.is_alive(mine))
-        other.exit(mine, "kill")
-        self.settle()
-        self.assertTrue(self.system.is_alive(mine))
-
-    @settings(max_examples=50, deadline=None)
-    @given(st.randoms(use_true_random=False), st.integers(1, 5), st.integers(1, 5))
-    def test_order_between_pairs(self, chooser: random.Random, senders: int, receivers: int) -> None:
-        """Whichever runnable actor goes next, messages from one sender to one receiver stay in order."""
-
-        class Shuffled(list[Runnable]):
-            def popleft(self) -> Runnable:
-                return self.pop(chooser.randrange(len(self)))
-
-        clock = Clock()
-        system = ActorSystem(clock, run_queue=Shuffled())
-        boxes: list[list[Any]] = [[] for _ in range(receivers)]
-
-        async def collects(me: Any, box: list[Any]) -> None:
-            while True:
-                box.append(await me.receive())
-
-        styles: list[Any] = [Recorder, collects]
-        addresses = [system.spawn(chooser.choice(styles), box) for box in boxes]
-
-        class Sender(Actor):
-            def __init__(self, name: int) -> None:
-                self.name = name
-                self.count = 0
-
-            def receive(self, message: Any) -> None:
-                self.count += 1
-                for address in addresses:
-                    address.send((self.name, self.count))
-                if self.count < 5:
-                    self.address.send("again")
-
-        for name in range(senders):
-            system.spawn(Sender, name).send("start")
-        clock.advance(0)
-        for box in boxes:
-            for name in range(senders):
-                self.assertEqual([count for who, count in box if who == name], [1, 2, 3, 4, 5])
 
 
 class ServiceTests(ActorTestCase):
@@ -315,3 +179,108 @@ class ServiceTests(ActorTestCase):
             or (isinstance(thing, Address) and thing._system is self.system)
         ]
         self.assertEqual(left, [])
+
+
+class TopSupervisorTests(ActorTestCase):
+    def child(self, log: list[str], name: str) -> ChildSpec:
+        class Child(Actor):
+            def __init__(self) -> None:
+                self.trap_exits = True
+
+            def receive(self, message: Any) -> None:
+                self.exit("shutdown")
+
+            def terminate(self, reason: object) -> None:
+                log.append(name)
+
+        return ChildSpec(Child, id=name)
+
+    def test_started_on_demand(self) -> None:
+        """A program that needs no supervisor has none; its children restart by OTP's defaults."""
+        self.assertEqual(self.system.count_actors(), 0)
+        started = self.system.start_child(ChildSpec(Adder, name="total"))
+        self.settle()
+        before = self.successResultOf(started)
+        self.assertEqual(self.system.count_actors(), 2)
+        self.system.send("total", ZeroDivisionError())
+        self.settle()
+        self.assertNotIn(self.system.whereis("total"), (None, before))
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_tree_stops_first(self) -> None:
+        """Stopping: services first, then the tree, last started first, then actors outside of it."""
+        log: list[str] = []
+
+        class Outside(Actor):
+            def __init__(self) -> None:
+                self.trap_exits = True
+
+            def receive(self, message: Any) -> None:
+                log.append("outside")
+                self.exit("shutdown")
+
+        class Under(Service):
+            def stopService(self) -> None:
+                log.append("service")
+
+        self.spawn(Outside)
+        Under().setServiceParent(self.system)
+        for name in "ab":
+            self.system.start_child(self.child(log, name))
+            self.settle()
+        self.system.startService()
+        stopped = self.system.stopService()
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(log, ["service", "b", "a", "outside"])
+
+    def test_restarts_while_services_stop(self) -> None:
+        """While the services under it drain, the tree works on: what crashes is restarted."""
+        gate: Deferred[None] = Deferred()
+
+        class Slow(Service):
+            def stopService(self) -> Deferred[None]:
+                return gate
+
+        Slow().setServiceParent(self.system)
+        self.system.startService()
+        self.system.start_child(ChildSpec(Adder, name="total"))
+        stopped = self.system.stopService()
+        self.settle()
+        self.system.send("total", ZeroDivisionError())
+        self.settle()
+        self.assertIsNotNone(self.system.whereis("total"))
+        self.flushLoggedErrors(ZeroDivisionError)
+        gate.callback(None)
+        self.settle()
+        self.successResultOf(stopped)
+
+    def test_escalation(self) -> None:
+        """When the top supervisor gives up, that is logged, and the system stops."""
+        self.system.start_child(ChildSpec(Adder, name="total"))
+        self.settle()
+        other = self.spawn(Adder)
+        for _ in range(2):
+            self.system.send("total", ZeroDivisionError())
+            self.settle()
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertFalse(self.system.is_alive(other))
+        self.successResultOf(self.system.stopService())
+
+    def test_abort(self) -> None:
+        """Abort does not wait for the tree."""
+
+        class Stubborn(Actor):
+            def __init__(self) -> None:
+                self.trap_exits = True
+
+            def receive(self, message: Any) -> None: ...
+
+        self.system.start_child(ChildSpec(Stubborn, shutdown=None))
+        self.settle()
+        stopped = self.system.stopService()
+        self.pass_time(1e6)
+        self.assertNoResult(stopped)
+        self.system.abort()
+        self.settle()
+        self.successResultOf(stopped)

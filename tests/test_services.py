@@ -1,0 +1,107 @@
+"""A Twisted service as a child."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.internet import TimerService
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from echoactor import Address, ChildSpec, Supervisor, SupervisorSpec
+from echoactor.errors import StartFailed
+
+from .support import ActorTestCase, Adder
+
+
+class Logged(Service):
+    """Writes down what happens to it."""
+
+    def __init__(self, log: list[Any], stopped: Any = None, fails: bool = False) -> None:
+        self.log, self.stopped, self.fails = log, stopped, fails
+
+    def startService(self) -> None:
+        super().startService()
+        if self.fails:
+            raise ZeroDivisionError
+        self.log.append("start")
+
+    def stopService(self) -> Any:
+        super().stopService()
+        self.log.append("stop")
+        return self.stopped
+
+
+class ServiceTests(ActorTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.log: list[Any] = []
+
+    def supervise(self, *children: Any, **options: Any) -> Address:
+        return self.spawn(Supervisor, SupervisorSpec(children, intensity=5, **options))
+
+    def test_runs_while_its_actor_lives(self) -> None:
+        """A service starts with its actor, and stops with it; the supervisor waits for that."""
+        stopped: Deferred[None] = Deferred()
+        supervisor = self.supervise(Logged(self.log, stopped))
+        self.assertEqual(self.log, ["start"])
+        stopping = supervisor.stop()
+        self.settle()
+        self.assertEqual(self.log, ["start", "stop"])
+        self.assertNoResult(stopping)
+        stopped.callback(None)
+        self.settle()
+        self.successResultOf(stopping)
+
+    def test_restarted_with_its_siblings(self) -> None:
+        """In one_for_all, a service is stopped and started again along with the others."""
+        service = Logged(self.log)
+        self.supervise(ChildSpec(Adder, name="adder"), service, strategy="one_for_all")
+        self.system.send("adder", ZeroDivisionError())
+        self.settle()
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertEqual((self.log, service.running), (["start", "stop", "start"], 1))
+
+    def test_cannot_start(self) -> None:
+        """A service that cannot start is a child that cannot start."""
+        started = self.system.start(Supervisor, SupervisorSpec([Logged(self.log, fails=True)]))
+        self.settle()
+        self.assertIn("ZeroDivisionError", self.failureResultOf(started, StartFailed).getErrorMessage())
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_given_up(self) -> None:
+        """A service that does not stop in time is given up: what it is waited for with is cancelled."""
+        cancelled: list[object] = []
+        stopped: Deferred[None] = Deferred(cancelled.append)
+        supervisor = self.supervise(ChildSpec(Logged(self.log, stopped), shutdown=2.0))
+        stopping = supervisor.stop()
+        self.settle()
+        self.pass_time(1.9)
+        self.assertNoResult(stopping)
+        self.pass_time(0.1)
+        self.successResultOf(stopping)
+        self.assertEqual((cancelled, self.system.count_actors()), ([stopped], 0))
+
+    def test_stop_that_fails(self) -> None:
+        """A service whose stop raises is logged, and gone."""
+
+        class Broken(Logged):
+            def stopService(self) -> Any:
+                raise ZeroDivisionError
+
+        stopping = self.supervise(Broken(self.log)).stop()
+        self.settle()
+        self.successResultOf(stopping)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_service_of_twisteds(self) -> None:
+        """A TimerService ticks as long as its supervisor lives."""
+        timer = TimerService(1.0, self.log.append, "tick")
+        timer.clock = self.clock
+        supervisor = self.supervise(timer)
+        for _ in range(3):
+            self.pass_time(1)
+        supervisor.stop()
+        self.settle()
+        self.pass_time(5)
+        self.assertEqual((self.log, self.clock.getDelayedCalls()), (["tick"] * 4, []))
