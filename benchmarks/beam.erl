@@ -25,7 +25,7 @@ main() ->
 report(Name, Figure) ->
     io:format("~s ~w~n", [Name, Figure]).
 
-%% How often a second Fun would have done its work, if it does it Count times.
+%% What Fun does Count times: how often that is in a second.
 rate(Count, Fun) ->
     Start = erlang:monotonic_time(nanosecond),
     Fun(),
