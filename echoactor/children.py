@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from .address import Address
 from .delayed import MessageTimer
-from .specs import ChildSpec
+from .specs import BackOff, ChildSpec
 
-__all__ = ["Child", "ChildCounts", "ChildInfo", "RestartLimit"]
+__all__ = ["Child", "ChildCounts", "ChildInfo", "RestartLimit", "Retry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +47,57 @@ class ChildCounts:
     workers: int
 
 
+@dataclass(eq=False, slots=True)
+class Retry:
+    """
+    From a supervisor to itself: it is time to start these children again, those that wait for it still.
+
+    :ivar child: whose end or failure it was; the others go along.
+    :ivar counts: whether it counts as another restart, as after a start that failed.
+    :ivar timer: brings it, when it does not come at once.
+    """
+
+    child: Child
+    counts: bool
+    timer: MessageTimer | None = None
+
+
 class Child:
     """
     A child as its supervisor knows it.
 
-    :ivar is_restarting: that it waits for its restart.
-    :ivar attempts: restarts in a row, for the back-off.
-    :ivar ticket: which retry is the one that waits.
+    :ivar address: None when it does not run.
+    :ivar pending: the restart that it waits for; None when it does not.
+    :ivar reason: why it ended last.
     """
 
-    __slots__ = ("address", "attempts", "born", "is_restarting", "restarts", "retry", "spec", "ticket")
+    __slots__ = ("_attempts", "_born", "address", "pending", "reason", "restarts", "spec")
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
         self.address: Address | None = None
-        self.is_restarting = False
+        self.pending: Retry | None = None
+        self.reason: object = None
         self.restarts = 0
-        self.attempts = self.ticket = 0
-        self.born: float | None = None
-        self.retry: MessageTimer | None = None
+        self._attempts = 0  # restarts in a row
+        self._born: float | None = None
+
+    def has_started(self, now: float) -> None:
+        """It runs now."""
+        self._born = now
+
+    def next_delay(self, now: float, back_off: BackOff) -> float:
+        """How many seconds its next restart has to wait."""
+        if self._born is not None and now - self._born >= back_off.longest:
+            self._attempts = 0
+        self._born = None  # what fails to start has not lived
+        self._attempts += 1
+        return back_off.delay(self._attempts)
 
     def tell(self) -> ChildInfo:
         """What others may know."""
         spec = self.spec
-        return ChildInfo(spec.id, self.address, self.is_restarting, spec.is_supervisor, self.restarts)
+        return ChildInfo(spec.id, self.address, self.pending is not None, spec.is_supervisor, self.restarts)
 
 
 class RestartLimit:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from .address import Address
 from .signals import ties_of
-from .timers import Timer, check_seconds
+from .timers import Timer
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -26,10 +27,9 @@ class MessageTimer:
     def __init__(
         self, system: Runtime, address: Address, message: object, delay: float, repeat: bool
     ) -> None:
-        if delay is None or (repeat and not delay):
+        if not (isinstance(delay, (int, float)) and 0 <= delay < inf) or (repeat and not delay):
             option, least = ("interval", "> 0") if repeat else ("delay", ">= 0")
             raise ValueError(f"{option}: {delay!r} is not a number of seconds {least}")
-        check_seconds("interval" if repeat else "delay", delay)
         self._system = system
         self._address = address
         self._message = message

@@ -44,13 +44,16 @@ class DynamicSupervisor(Supervising):
 
     async def receive(self, message: Any) -> None:
         match message:
-            case Adopt(address, spec):
-                if self.system.is_alive(address):  # else nothing will be heard of it any more
-                    child = Child(spec)
-                    child.address = address
-                    self._children[child] = self._running[address] = child
+            case Adopt():
+                self._adopt(message)
             case _:
                 await super().receive(message)
+
+    def _adopt(self, message: Adopt) -> None:
+        if self.system.is_alive(message.address):  # else nothing will be heard of it any more
+            child = Child(message.spec)
+            child.address = message.address
+            self._children[child] = self._running[message.address] = child
 
     def _forget(self, child: Child) -> None:
         del self._children[child]
@@ -59,6 +62,10 @@ class DynamicSupervisor(Supervising):
         return [child]
 
     async def _stop_all(self) -> None:
+        unread = self._actor_cell.take_match(lambda message: isinstance(message, Adopt))
+        while isinstance(unread, Adopt):  # else nobody would tell those to end
+            self._adopt(unread)
+            unread = self._actor_cell.take_match(lambda message: isinstance(message, Adopt))
         ends = [self._tell_to_end(child) for child in reversed(self._children.values())]
         for end in ends:
             if end is not None:
@@ -66,7 +73,7 @@ class DynamicSupervisor(Supervising):
 
     async def _ended(self, child: Child, reason: object) -> None:
         await super()._ended(child, reason)
-        if child.address is None and not child.is_restarting:
+        if child.address is None and child.pending is None:
             self._children.pop(child, None)  # one that ended for good does not come again
 
     # What clients ask for
@@ -86,7 +93,7 @@ class DynamicSupervisor(Supervising):
                 self._forget(child)
 
     async def _end(self, address: Address) -> None:
-        child = self._running.get(address)
+        child = self._running.get(address) if isinstance(address, Address) else None
         if child is None:
             raise ChildError("not_found", address)
         await self._stop(child)
@@ -100,3 +107,6 @@ class DynamicSupervisor(Supervising):
         The error can be ``"not_found"``.
         """
         return supervisor.call(Request("_end", child), timeout=None)
+
+
+DynamicSupervisorSpec.actor_class = DynamicSupervisor

@@ -76,7 +76,13 @@ class CalleeExited(CallFailed):
     """
 
     def __init__(self, address: Address | str, reason: object) -> None:
-        super().__init__(address, f"{address} has ended: {safe_repr(reason)}")
+        if isinstance(address, str):
+            text = f"no actor has the name {address!r}"
+        elif isinstance(reason, str) and reason == "noproc":
+            text = f"{address} was dead already"
+        else:
+            text = f"{address} has ended: {safe_repr(reason)}"
+        super().__init__(address, text)
         self.reason = reason
 
 

@@ -73,11 +73,13 @@ class ActorRestarted:
 
     :ivar address: the new one.
     :ivar id: the child's id in its spec.
+    :ivar reason: why it had ended.
     """
 
     address: Address
     supervisor: Address
     id: object
+    reason: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +167,11 @@ def log_crash(event: ActorCrashed) -> None:
 def log_restart(event: ActorRestarted) -> None:
     """Log a restart; every system subscribes this one, too."""
     _log.info(
-        "supervisor {supervisor} has restarted {child} as {address}",
+        "supervisor {supervisor} has restarted {child} as {address}; it had ended with {reason}",
         supervisor=str(event.supervisor),
         child=safe_repr(event.id),
         address=str(event.address),
+        reason=safe_repr(event.reason),
     )
 
 

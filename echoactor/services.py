@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from twisted.application.service import IService
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from .actor import Actor
 from .messages import Exit
 
 __all__ = ["ServiceActor"]
+
+_log = Logger()
+
+_stopping: WeakKeyDictionary[Any, Deferred[None]] = WeakKeyDictionary()
+"""Services whose stop is not over yet. A new start has to wait for that: the
+port that a listener is about to open again may not be closed yet."""
 
 
 class ServiceActor(Actor):
@@ -19,21 +28,20 @@ class ServiceActor(Actor):
 
     A service that cannot start is an actor that cannot start. One that does
     not stop in time is given up with its actor: what its ``stopService``
-    returned is cancelled.
+    returned is cancelled. One whose actor is killed is stopped all the same.
     """
 
     def __init__(self, service: IService) -> None:
-        self._service = service
-
-    @property
-    def service(self) -> IService:
-        """The service."""
-        return self._service
-
-    def started(self) -> Any:
-        """Start the service, and wait when it says that it takes time."""
         self.trap_exits = True
-        return self._service.startService()
+        self._service = service
+        self._runs = False
+        self.address.ended().addCallback(self._was_killed)
+
+    async def started(self) -> None:
+        """Start the service, and wait when it says that it takes time."""
+        await _when_stopped(self._service)
+        self._runs = True
+        await maybeDeferred(self._service.startService)
 
     def receive(self, message: Any) -> None:
         """End when told to."""
@@ -43,4 +51,37 @@ class ServiceActor(Actor):
 
     async def terminate(self, reason: object) -> None:
         """Stop the service, and wait for it."""
-        await maybeDeferred(self._service.stopService)
+        if self._runs:
+            await self._stop()
+
+    def _stop(self) -> Deferred[Any]:
+        self._runs = False
+        over: Deferred[None] = Deferred()
+        _stopping[self._service] = over
+
+        def is_over(result: Any) -> Any:
+            if _stopping.get(self._service) is over:
+                del _stopping[self._service]
+            over.callback(None)
+            return result
+
+        return maybeDeferred(self._service.stopService).addBoth(is_over)
+
+    def _was_killed(self, _: object) -> None:
+        """The actor has ended, perhaps without a chance to stop the service."""
+        if self._runs:
+            self._stop().addErrback(self._log_failure)
+
+    def _log_failure(self, failure: Failure) -> None:
+        _log.failure("service {service} failed to stop", failure, service=str(self._service))
+
+
+def _when_stopped(service: IService) -> Deferred[None]:
+    """Fires when an earlier stop of the service is over; at once when there was none."""
+    waiting: Deferred[None] = Deferred()
+    stopping = _stopping.get(service)
+    if stopping is None:
+        waiting.callback(None)
+    else:
+        stopping.addCallback(waiting.callback)
+    return waiting

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from twisted.application.service import IService
 
 from .actor import is_actor_class, is_coroutine_function
 from .errors import SpecError
+from .mailbox import MailboxBound
 from .names import check_name
 
 __all__ = ["BackOff", "ChildSpec", "DynamicSupervisorSpec", "SupervisorSpec"]
@@ -48,7 +49,7 @@ class ChildSpec:
     How a supervisor starts, restarts and stops one child; OTP's ``child_spec()``.
 
     :ivar start: an Actor class, a coroutine function, a
-        :class:`SupervisorSpec`, or a Twisted ``IService``, which is started
+        :class:`SupervisorSpec` or :class:`DynamicSupervisorSpec`, or a Twisted ``IService``, which is started
         and stopped again and again.
     :ivar args: for the Actor class or coroutine function.
     :ivar id: tells it from its siblings; the name of ``start`` if left out.
@@ -60,6 +61,7 @@ class ChildSpec:
         a worker and any time for a supervisor.
     :ivar significant: whether its end can be its supervisor's; see
         ``auto_shutdown`` of :class:`SupervisorSpec`.
+    :ivar mailbox: how many messages may wait for it; None for any number.
     :raises SpecError: something is wrong; the error names the field and says what is right.
     """
 
@@ -70,6 +72,7 @@ class ChildSpec:
     restart: str
     shutdown: float | str | None
     significant: bool
+    mailbox: MailboxBound | None
 
     def __init__(
         self,
@@ -80,10 +83,11 @@ class ChildSpec:
         restart: Restart = "permanent",
         shutdown: float | Literal["brutal_kill"] | None = _BY_KIND,
         significant: bool = False,
+        mailbox: MailboxBound | None = None,
     ) -> None:
-        ready_made = isinstance(start, SupervisorSpec) or IService.providedBy(start)
+        ready_made = isinstance(start, (SupervisorSpec, DynamicSupervisorSpec)) or IService.providedBy(start)
         if not (ready_made or is_actor_class(start) or is_coroutine_function(start)):
-            legal = "an Actor class, a coroutine function, a SupervisorSpec or an IService"
+            legal = "an Actor class, a coroutine function, the spec of a supervisor, or an IService"
             raise SpecError(f"start: {start!r} is not {legal}")
         if ready_made and args:
             raise SpecError(
@@ -94,6 +98,10 @@ class ChildSpec:
                 check_name(name)
             except (TypeError, ValueError) as error:
                 raise SpecError(str(error)) from None
+        if not (mailbox is None or isinstance(mailbox, MailboxBound)):
+            raise SpecError(f"mailbox: {mailbox!r} is neither a MailboxBound nor None")
+        if mailbox is not None and _supervises(start):
+            raise SpecError("mailbox: a supervisor's has no bound, or it could lose an order")
         _one_of("restart", restart, get_args(Restart))
         if shutdown is _BY_KIND:
             shutdown = None if _supervises(start) else WORKER_SHUTDOWN
@@ -115,6 +123,7 @@ class ChildSpec:
             ("restart", restart),
             ("shutdown", shutdown),
             ("significant", bool(significant)),
+            ("mailbox", mailbox),
         ):
             object.__setattr__(self, attribute, value)
 
@@ -163,7 +172,9 @@ class BackOff:
 
 
 def _supervises(start: object) -> bool:
-    return isinstance(start, SupervisorSpec) or getattr(start, "_is_supervisor", False)
+    return isinstance(start, (SupervisorSpec, DynamicSupervisorSpec)) or getattr(
+        start, "_is_supervisor", False
+    )
 
 
 def _check_intensity(intensity: object, period: object, back_off: object) -> None:
@@ -193,6 +204,8 @@ class SupervisorSpec:
     :raises SpecError: something is wrong; the error names the field and says what is right.
     """
 
+    actor_class: ClassVar[Any]  # Supervisor; set where that is, as it comes after this
+
     children: Iterable[Any] = ()
     strategy: Strategy = field(default="one_for_one", kw_only=True)
     intensity: int = field(default=1, kw_only=True)
@@ -204,6 +217,8 @@ class SupervisorSpec:
         _one_of("strategy", self.strategy, get_args(Strategy))
         _one_of("auto_shutdown", self.auto_shutdown, get_args(AutoShutdown))
         _check_intensity(self.intensity, self.period, self.back_off)
+        if not isinstance(self.children, Iterable):
+            raise SpecError(f"children: {self.children!r} is not a list of children")
         children = tuple(map(ChildSpec.of, self.children))
         seen = set()
         for child in children:
@@ -230,6 +245,8 @@ class DynamicSupervisorSpec:
     :ivar max_children: how many there may be at a time; None for any number.
     :ivar intensity: see :class:`SupervisorSpec`, as for the others.
     """
+
+    actor_class: ClassVar[Any]  # DynamicSupervisor; see SupervisorSpec
 
     max_children: int | None = None
     intensity: int = 1

@@ -10,29 +10,21 @@ from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.python.reflect import safe_repr
 
 from .actor import Actor
 from .address import Address
 from .calls import wait_for_end, wait_for_start
-from .children import Child, ChildCounts, ChildInfo, RestartLimit
+from .children import Child, ChildCounts, ChildInfo, RestartLimit, Retry
 from .errors import ActorError, CallTimeout, ChildError, StartFailed
 from .events import ActorRestarted
 from .messages import Call, Exit, Shutdown, is_error, is_reason
 from .services import ServiceActor
-from .specs import BackOff, ChildSpec, SupervisorSpec
+from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
 
 __all__ = ["Request", "Supervising", "Supervisor", "supervised"]
 
 _log = Logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Retry:
-    """From a supervisor to itself: a restart is due, of a child that waits for it still, or not any more."""
-
-    child: Child
-    ticket: int
-    counts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +63,15 @@ class Supervising(Actor):
                     self.exit(reason)
             case Call(Request(method, argument), reply):
                 try:
-                    reply(await getattr(self, method)(argument))
+                    reply(await self._answer(method, argument))
                 except ActorError:
                     reply(Failure())
-            case _Retry(child, ticket, counts):
-                if child.is_restarting and child.ticket == ticket:
-                    await (self._restart if counts else self._start_again)(child)
+            case Retry() as retry:
+                group = [child for child in self._children.values() if child.pending is retry]
+                if group and retry.counts:
+                    await self._restart(retry.child if retry.child in group else group[0])
+                elif group:
+                    await self._start_again(group)
 
     async def terminate(self, reason: object) -> None:
         """Stop all children."""
@@ -103,6 +98,7 @@ class Supervising(Actor):
     async def _ended(self, child: Child, reason: object) -> None:
         """A child has ended by itself."""
         child.address = None
+        child.reason = reason
         restart = child.spec.restart
         if restart == "permanent" or (restart == "transient" and is_error(reason)):
             await self._restart(child)
@@ -116,43 +112,56 @@ class Supervising(Actor):
         if limit.is_passed(now):
             _log.error(
                 "supervisor {address} ends: its children were restarted more than {intensity} times "
-                "in {period} seconds; the last one is {child}",
+                "in {period} seconds; the last one is {child}, which ended with {reason}",
                 address=str(self.address),
                 intensity=limit.intensity,
                 period=limit.period,
-                child=repr(child.spec.id),
+                child=safe_repr(child.spec.id),
+                reason=safe_repr(child.reason),
             )
             self.exit("shutdown")
-        for one in reversed(self._with(child)):
+        group = self._with(child)
+        for one in reversed(group):
             await self._stop(one)
             if one.spec.restart == "temporary":
                 self._forget(one)
-        child.is_restarting = True
+        group = [one for one in group if one.spec.restart != "temporary"]
         if self._back_off is None:
-            await self._start_again(child)
+            await self._start_again(group)
         else:
-            if child.born is not None and now - child.born >= self._back_off.longest:
-                child.attempts = 0
-            child.attempts += 1
-            delay = self._back_off.delay(child.attempts)
-            child.ticket += 1
-            child.retry = self.address.send_after(delay, _Retry(child, child.ticket, counts=False))
+            retry = self._put_off(group, child, counts=False)
+            delay = child.next_delay(now, self._back_off)
+            retry.timer = self.address.send_after(delay, retry)
 
-    async def _start_again(self, child: Child) -> None:
-        """Start a child and those that go with it."""
-        for one in self._with(child):
+    async def _start_again(self, group: list[Child]) -> None:
+        """Start children that were stopped together, in order."""
+        for place, one in enumerate(group):
+            reason = one.reason
             try:
                 await self._start(one)
-            except ActorError:
+            except ActorError as error:
+                one.reason = error.reason if isinstance(error, StartFailed) else str(error)
+                _log.error(
+                    "supervisor {address} could not start {child} again: {reason}",
+                    address=str(self.address),
+                    child=safe_repr(one.spec.id),
+                    reason=safe_repr(one.reason),
+                )
                 # Once more, and that counts; but first what waits in the mailbox, perhaps the order to end.
-                one.is_restarting = True
-                one.ticket += 1
-                self.address.send(_Retry(one, one.ticket, counts=True))
+                self.address.send(self._put_off(group[place:], one, counts=True))
                 return
             if one.address is not None:
                 one.restarts += 1
                 if ActorRestarted in self.system.events:
-                    self.system.events.emit(ActorRestarted(one.address, self.address, one.spec.id))
+                    restarted = ActorRestarted(one.address, self.address, one.spec.id, reason)
+                    self.system.events.emit(restarted)
+
+    def _put_off(self, group: list[Child], child: Child, *, counts: bool) -> Retry:
+        """Let children wait for a restart, because of one of them."""
+        retry = Retry(child, counts)
+        for one in group:
+            one.pending = retry
+        return retry
 
     # Starting and stopping one
 
@@ -163,51 +172,59 @@ class Supervising(Actor):
         :returns: its address; None when it ended normally before it had started, OTP's ``ignore``.
         :raises ActorError: it could not start.
         """
-        child.is_restarting = False
-        function, args = _plan(child.spec)
-        address = self.spawn(function, *args, name=child.spec.name, link=True)
+        child.pending = None
+        spec = child.spec
+        function, args = _plan(spec)
+        address = self.spawn(function, *args, name=spec.name, link=True, mailbox=spec.mailbox)
         # Known before it has started, so that a supervisor that is stopped meanwhile stops it, too.
         child.address = address
         self._running[address] = child
         try:
             await wait_for_start(self.system, address, None)
         except StartFailed as error:
-            child.address = None
-            del self._running[address]
+            self._is_gone(child)
             if not is_reason(error.reason, "normal"):
                 raise
             return None
-        child.born = self.system.reactor.seconds()
+        child.has_started(self.system.reactor.seconds())
         return address
 
     async def _stop(self, child: Child) -> None:
         """Tell a child to end, and kill it if it does not; it need not be linked still."""
         ended = self._tell_to_end(child)
         if ended is not None:
-            await ended
+            child.reason = await ended
+            self._is_gone(child)
+
+    def _is_gone(self, child: Child) -> None:
+        """A child is dead. (Not before: a supervisor that is stopped while it waits tells it once more.)"""
+        if child.address is not None:
+            del self._running[child.address]
+            child.address = None
 
     def _tell_to_end(self, child: Child) -> Deferred[Any] | None:
         """Tell a child to end; returns a Deferred that fires when it is dead, None when it does not run."""
-        child.is_restarting = False
-        if child.retry is not None:
-            child.retry.cancel()
-        address, child.address = child.address, None
+        self._give_up_waiting(child)
+        address = child.address
         if address is None:
             return None
-        del self._running[address]
         self.unlink(address)  # its end shall not come as a message, too
         shutdown = child.spec.shutdown
         if shutdown == "brutal_kill":
             address.exit("kill")
             return wait_for_end(self.system, address, None)
         assert not isinstance(shutdown, str)
-        address.exit("shutdown")
+        if child.spec.is_supervisor:
+            # An exit would wait in its mailbox while a child of its own starts, perhaps for ever.
+            address.stop("shutdown").addErrback(lambda _: None)
+        else:
+            address.exit("shutdown")
 
         def kill(failure: Failure) -> Deferred[Any]:
             failure.trap(CallTimeout)
             _log.error(
                 "child {child} ({address}) did not stop within {seconds} s and is killed",
-                child=repr(child.spec.id),
+                child=safe_repr(child.spec.id),
                 address=str(address),
                 seconds=shutdown,
             )
@@ -216,7 +233,23 @@ class Supervising(Actor):
 
         return wait_for_end(self.system, address, shutdown).addErrback(kill)
 
+    def _give_up_waiting(self, child: Child) -> None:
+        """A child does not wait for a restart any more; the last one takes its timer along."""
+        retry, child.pending = child.pending, None
+        if retry is None or retry.timer is None:
+            return
+        if not any(one.pending is retry for one in self._children.values()):
+            retry.timer.cancel()
+
     # What clients ask for
+
+    async def _answer(self, method: str, argument: Any) -> Any:
+        answer = getattr(self, method, None)
+        if answer is None:
+            raise ActorError(
+                f"{type(self).__name__} {self.address} has no children that stop and start again"
+            )
+        return await answer(argument)
 
     async def _which(self, _: object) -> tuple[ChildInfo, ...]:
         return self.tell()
@@ -279,10 +312,17 @@ class Supervisor(Supervising):
         """Start the children; a supervisor with one that cannot start does not start either."""
         for child in list(self._children.values()):
             try:
-                await self._start(child)
+                if await self._start(child) is None and child.spec.restart == "temporary":
+                    self._forget(child)
             except ActorError as error:
-                await self._stop_all()
                 reason = error.reason if isinstance(error, StartFailed) else str(error)
+                _log.error(
+                    "supervisor {address} ends: it could not start {child}: {reason}",
+                    address=str(self.address),
+                    child=safe_repr(child.spec.id),
+                    reason=safe_repr(reason),
+                )
+                await self._stop_all()
                 self.exit(Shutdown(("failed_to_start_child", child.spec.id, reason)))
 
     def _forget(self, child: Child) -> None:
@@ -300,22 +340,24 @@ class Supervisor(Supervising):
 
     async def _ended(self, child: Child, reason: object) -> None:
         await super()._ended(child, reason)
-        if child.spec.significant and not child.is_restarting and child.address is None:
-            others = any(one.spec.significant and one.address for one in self._children.values())
+        if child.spec.significant and child.pending is None and child.address is None:
+            others = any(
+                one.spec.significant and (one.address or one.pending) for one in self._children.values()
+            )
             if self._spec.auto_shutdown == "any_significant" or not others:
                 self.exit("shutdown")
 
     # What clients ask for
 
     def _known(self, id: Hashable) -> Child:
-        child = self._children.get(id)
+        child = self._children.get(id) if isinstance(id, Hashable) else None
         if child is None:
             raise ChildError("not_found", id)
         return child
 
     def _not_running(self, id: Hashable) -> Child:
         child = self._known(id)
-        if child.is_restarting:
+        if child.pending is not None:
             raise ChildError("restarting", id)
         if child.address is not None:
             raise ChildError("running", id, child.address)
@@ -325,7 +367,8 @@ class Supervisor(Supervising):
         self._spec.check(spec)
         present = self._children.get(spec.id)
         if present is not None:
-            problem = "already_present" if present.address is None else "already_started"
+            is_there = present.address is None and present.pending is None
+            problem = "already_present" if is_there else "already_started"
             raise ChildError(problem, spec.id, present.address)
         child = self._children[spec.id] = Child(spec)
         try:
@@ -378,10 +421,14 @@ class Supervisor(Supervising):
         return supervisor.call(Request("_delete", id), timeout=None)
 
 
+SupervisorSpec.actor_class = Supervisor
+
+
 def _plan(spec: ChildSpec) -> tuple[Any, tuple[Any, ...]]:
     """What to spawn, and with which arguments."""
-    if isinstance(spec.start, SupervisorSpec):
-        return Supervisor, (spec.start,)
-    if IService.providedBy(spec.start):
-        return ServiceActor, (spec.start,)
-    return spec.start, spec.args
+    start = spec.start
+    if isinstance(start, (SupervisorSpec, DynamicSupervisorSpec)):
+        return start.actor_class, (start,)
+    if IService.providedBy(start):
+        return ServiceActor, (start,)
+    return start, spec.args

@@ -48,19 +48,30 @@ class ActorSystem(Runtime, MultiService):
 
     :param reactor: the reactor, or a ``task.Clock``.
     :param name: what addresses print, and the service's name.
+    :param supervisor: the top supervisor, with its children; if left out, it
+        has none, and OTP's defaults.
     :param run_queue: chooses the order of turns; for simulations. With one
         given, what the reactor hands to a connection is never delivered at once.
+    :raises TypeError: the reactor is none.
     """
 
     def __init__(
-        self, reactor: IReactorTime, name: str | None = None, *, run_queue: RunQueue | None = None
+        self,
+        reactor: IReactorTime,
+        name: str | None = None,
+        *,
+        supervisor: SupervisorSpec | None = None,
+        run_queue: RunQueue | None = None,
     ) -> None:
+        if not IReactorTime.providedBy(reactor):
+            raise TypeError(f"reactor: {reactor!r} is neither a reactor nor a task.Clock")
         Runtime.__init__(self, reactor, name or "actors", run_queue)
         MultiService.__init__(self)
         if name is not None:
             self.setName(name)
         self._resources: dict[Resource, None] = {}
         self._supervisor: Address | None = None
+        self._supervisor_spec = supervisor or SupervisorSpec()
         self._stop_has_begun = False
         self._deadline: Timer | None = None
         self._stopped: list[Deferred[None]] | None = []  # who waits for the end; None after it
@@ -68,12 +79,11 @@ class ActorSystem(Runtime, MultiService):
     @property
     def supervisor(self) -> Address:
         """
-        The top supervisor, started when it is first asked for: one_for_one,
-        with OTP's default limits. When its limit is reached, it ends, and the
-        system stops.
+        The top supervisor. It starts when it is first asked for, or with the
+        service. When its limit is reached, it ends, and the system stops.
         """
         if self._supervisor is None:
-            self._supervisor = self.spawn(Supervisor, SupervisorSpec())
+            self._supervisor = self.spawn(Supervisor, self._supervisor_spec)
             wait_for_end(self, self._supervisor, None).addCallback(self._supervisor_ended)
         return self._supervisor
 
@@ -81,7 +91,14 @@ class ActorSystem(Runtime, MultiService):
         """
         Start a child of the top supervisor; see
         :meth:`Supervisor.start_child <echoactor.Supervisor.start_child>`.
+
+        All of them share its limit: with more than one restart in 5 seconds,
+        if nothing else was said, the system stops. Children that may crash
+        more often belong below a :class:`~echoactor.SupervisorSpec` of their own.
+
+        :raises SystemStopped: the system is stopping or has stopped.
         """
+        self._refuse_if_stopped()
         return Supervisor.start_child(self.supervisor, child)
 
     @overload
@@ -118,6 +135,8 @@ class ActorSystem(Runtime, MultiService):
         """
         self._refuse_if_stopped()
         if not self.running:
+            if self._supervisor_spec.children:
+                self.supervisor  # noqa: B018  # starts it
             try:
                 super().startService()
             except BaseException:
@@ -174,7 +193,7 @@ class ActorSystem(Runtime, MultiService):
     def _end_tree(self) -> Deferred[object] | None:
         if self._supervisor is None:
             return None
-        self._supervisor.exit("shutdown")
+        self._supervisor.stop("shutdown").addErrback(lambda _: None)  # which it may do for another reason
         return wait_for_end(self, self._supervisor, None)
 
     def _end_actors(self) -> None:

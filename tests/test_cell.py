@@ -243,3 +243,49 @@ class PropagationTests(ActorTestCase):
                 self.assertEqual(received, ["still there"])
                 self.assertFalse(self.system.is_alive(quitting))
                 self.flushLoggedErrors(error)
+
+    def test_system_exit_at_the_very_end(self) -> None:
+        """SystemExit passes on from a finally block, a terminate and a listener, too; the actor is gone."""
+
+        async def last(me: CoroutineActor) -> None:
+            try:
+                await me.receive()
+            finally:
+                raise SystemExit
+
+        class Last(Actor):
+            def terminate(self, reason: object) -> None:
+                raise SystemExit
+
+        def listener(event: ActorEnded) -> None:
+            raise SystemExit
+
+        for style, end in ((last, "exit"), (Last, "stop"), (Adder, "listen")):
+            address = self.spawn(style)
+            if end == "stop":
+                address.stop().addErrback(lambda _: None)
+            else:
+                address.exit("shutdown")
+            unsubscribe = self.system.events.subscribe(ActorEnded, listener) if end == "listen" else None
+            with self.assertRaises(SystemExit):
+                self.settle()
+            if unsubscribe is not None:
+                unsubscribe()
+            self.settle()
+            self.assertEqual(self.system.count_actors(), 0)
+            self.flushLoggedErrors(SystemExit)
+
+    def test_exit_in_a_finally_block(self) -> None:
+        """An actor that says exit in a finally block while it is ended just ends."""
+
+        async def polite(me: CoroutineActor) -> None:
+            try:
+                await me.receive()
+            finally:
+                me.exit("bye")
+
+        address = self.spawn(polite)
+        address.exit("boom")
+        self.settle()
+        self.assertFalse(self.system.is_alive(address))
+        self.assertEqual(self.flushLoggedErrors(), [])

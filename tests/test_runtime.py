@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from echoactor import Actor, Address, CoroutineActor, Crash, Down, MailboxBound
+from echoactor import Actor, Address, CoroutineActor, Crash, Down, MailboxBound, Shutdown
 from echoactor.errors import (
     CalleeExited,
     CallingSelf,
@@ -18,7 +18,7 @@ from echoactor.errors import (
     StartFailed,
     SystemStopped,
 )
-from echoactor.events import DeadLetter
+from echoactor.events import ActorSpawned, DeadLetter
 
 from .support import ActorTestCase, Adder, Recorder, adder, count_lines
 
@@ -148,6 +148,48 @@ class SpawnTests(ActorTestCase):
         self.assertNoResult(pending)
         self.pass_time(1)
         self.failureResultOf(pending, CallTimeout)
+
+    def test_selective_receive_is_linear(self) -> None:
+        """Looking for a message among many that come one by one does not look at the old ones again."""
+        steps = []
+        for number in (200, 2_000):
+            address = self.system.spawn(looks_for, str, mailbox=MailboxBound(number // 2, "oldest"))
+            unbounded = self.system.spawn(looks_for, str)
+            self.settle()
+
+            def flood(number: int = number, to: tuple[Address, ...] = (address, unbounded)) -> None:
+                for message in range(number):
+                    for one in to:
+                        one.send(message)
+                    self.settle()
+
+            steps.append(count_lines(flood))
+        self.assertLess(steps[1], 15 * steps[0])
+
+    def test_listener_that_exits(self) -> None:
+        """SystemExit out of a listener does not keep a new actor from its first step."""
+
+        def listener(event: ActorSpawned) -> None:
+            raise SystemExit
+
+        self.system.events.subscribe(ActorSpawned, listener)
+        with self.assertRaises(SystemExit):
+            self.system.spawn(Adder)
+        self.settle()
+        stopped = self.system.stopService()
+        self.settle()
+        self.successResultOf(stopped)
+
+    def test_wrong_mailbox(self) -> None:
+        """A bound that is none is refused where it is given."""
+        with self.assertRaisesRegex(TypeError, "mailbox: 10 is neither a MailboxBound nor None"):
+            self.system.spawn(Adder, mailbox=10)  # type: ignore[arg-type]  # the point
+        self.assertEqual(self.system.count_actors(), 0)
+
+
+async def looks_for(me: CoroutineActor, kind: type) -> None:
+    """Waits for a message of one class."""
+    await me.receive(kind)
 
 
 class StartTests(ActorTestCase):
@@ -306,6 +348,14 @@ class StopTests(ActorTestCase):
         stopped = address.stop()
         self.settle()
         self.assertEqual(self.failureResultOf(stopped, CalleeExited).value.reason, "noproc")
+
+    def test_equal_reason(self) -> None:
+        """Reasons that are equal are the same, whoever asked first."""
+        address = self.spawn(Adder)
+        both = [address.stop(Shutdown("enough")) for _ in range(2)]
+        self.settle()
+        for stopped in both:
+            self.assertIsNone(self.successResultOf(stopped))
 
     def test_coroutine(self) -> None:
         """A coroutine actor is stopped as well, and its finally blocks run."""

@@ -105,3 +105,29 @@ class ServiceTests(ActorTestCase):
         self.settle()
         self.pass_time(5)
         self.assertEqual((self.log, self.clock.getDelayedCalls()), (["tick"] * 4, []))
+
+    def test_killed(self) -> None:
+        """A service whose actor is killed is stopped, and its next start waits until that is over."""
+        stopped: Deferred[None] = Deferred()
+        supervisor = self.supervise(ChildSpec(Logged(self.log, stopped), id="s"))
+        infos = Supervisor.which_children(supervisor)
+        self.settle()
+        [info] = self.successResultOf(infos)
+        assert info.address is not None
+        info.address.exit("kill")
+        self.settle()
+        self.assertEqual(self.log, ["start", "stop"])
+        stopped.callback(None)
+        self.settle()
+        self.assertEqual(self.log, ["start", "stop", "start"])
+
+    def test_killed_and_fails_to_stop(self) -> None:
+        """When it fails to stop then, that is logged."""
+
+        class Broken(Logged):
+            def stopService(self) -> Any:
+                raise ZeroDivisionError
+
+        self.supervise(Broken(self.log)).exit("kill")
+        self.settle()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -169,6 +169,26 @@ class LinkTests(SignalTestCase):
         self.flushLoggedErrors()
         self.assertEqual(self.system.count_actors(), 0)
 
+    def test_last_words(self) -> None:
+        """What links or monitors while it is being closed leaves no ties: the other hears noproc."""
+        got: list[Any] = []
+        other = self.spawn(Trapping, got)
+
+        async def last(me: CoroutineActor) -> None:
+            try:
+                await me.receive()
+            finally:
+                me.monitor(other)
+                me.link(other)
+                me.spawn(Adder, link=True)
+
+        address = self.spawn(last)
+        address.exit("shutdown")
+        self.settle()
+        self.assertEqual((got, self.system.count_actors()), ([Exit(address, "noproc")], 1))
+        cell = self.system.find(other)
+        self.assertEqual(cell and cell.ties and (cell.ties.links, cell.ties.watchers), None)
+
 
 class ExitTests(SignalTestCase):
     def test_normal_from_another(self) -> None:

@@ -7,7 +7,15 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoactor import BackOff, ChildSpec, DynamicSupervisor, DynamicSupervisorSpec, Supervisor, SupervisorSpec
+from echoactor import (
+    BackOff,
+    ChildSpec,
+    DynamicSupervisor,
+    DynamicSupervisorSpec,
+    MailboxBound,
+    Supervisor,
+    SupervisorSpec,
+)
 from echoactor.errors import ActorError, SpecError
 
 from .support import Adder, adder
@@ -43,7 +51,10 @@ class ChildSpecTests(SynchronousTestCase):
 
     def test_wrong_fields(self) -> None:
         """A field that is wrong is named, with what would be right."""
-        self.wrong("start: 5 is not an Actor class, a coroutine function, a SupervisorSpec or an IService", 5)
+        self.wrong(
+            "start: 5 is not an Actor class, a coroutine function, the spec of a supervisor, or an IService",
+            5,
+        )
         self.wrong("start: <function .*> is not an Actor class", lambda me: None)
         self.wrong("args: .1,. are for an Actor class", Service(), 1)
         legal = "'permanent', 'transient', 'temporary'"
@@ -58,6 +69,8 @@ class ChildSpecTests(SynchronousTestCase):
         self.wrong("id: .* is not hashable", Adder, id=[])
         self.wrong("name: '' is empty", Adder, name="")
         self.wrong("name: 5 is not a string", Adder, name=5)
+        self.wrong("mailbox: 5 is neither a MailboxBound nor None", Adder, mailbox=5)
+        self.wrong("mailbox: a supervisor's has no bound", SupervisorSpec(), mailbox=MailboxBound(5))
         self.assertTrue(issubclass(SpecError, ActorError))
         self.assertTrue(issubclass(SpecError, ValueError))
 
@@ -87,6 +100,7 @@ class SupervisorSpecTests(SynchronousTestCase):
         )
         self.wrong("back_off: 5 is neither a BackOff nor None", back_off=5)
         self.wrong("start: 'Adder' is not", ["Adder"])
+        self.wrong("children: .* is not a list of children", ChildSpec(Adder))
 
     def test_duplicate_ids(self) -> None:
         """Two children of one id are refused."""

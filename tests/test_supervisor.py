@@ -156,6 +156,8 @@ class OrderTests(SupervisorTestCase):
 
         supervisor = self.supervise(Ignores, self.worker("b"))
         self.assertEqual([address is None for address in self.addresses(supervisor).values()], [True, False])
+        supervisor = self.supervise(ChildSpec(Ignores, restart="temporary"))
+        self.assertEqual(self.addresses(supervisor), {})
 
     def test_supervisor_is_killed(self) -> None:
         """The children of a supervisor that is killed end with it."""
@@ -189,6 +191,39 @@ class OrderTests(SupervisorTestCase):
         supervisor = self.supervise(*map(self.worker, "ab"))
         self.result(supervisor.stop())
         self.assertEqual((self.log[2:], self.system.count_actors()), (["-b", "-a"], 0))
+
+    def test_stop_while_the_supervisor_starts(self) -> None:
+        """A supervisor that is stopped before it has started stops what it has started so far."""
+
+        class Slow(Actor):
+            async def started(self) -> None:
+                await Deferred()
+
+        for how in ("itself", "by the system"):
+            self.log.clear()
+            spec = SupervisorSpec([self.worker("a"), ChildSpec(Slow, shutdown=1.0), self.worker("never")])
+            if how == "itself":
+                stopped: Deferred[None] = self.supervise(spec).stop()
+            else:
+                self.system.start_child(ChildSpec(spec, id="tree")).addErrback(lambda _: None)
+                self.settle()
+                stopped = self.system.stopService()
+            self.settle()
+            self.pass_time(1)
+            self.successResultOf(stopped)
+            self.assertEqual((self.log, self.system.count_actors()), (["+a", "-a"], 0))
+
+    def test_stop_while_a_child_stops(self) -> None:
+        """A supervisor that is stopped while it waits for a stubborn child kills that in its time."""
+        supervisor = self.supervise(ChildSpec(Stubborn, id="s", shutdown=2.0))
+        Supervisor.terminate_child(supervisor, "s").addErrback(lambda _: None)
+        self.settle()
+        self.pass_time(1)
+        stopped = supervisor.stop()
+        self.settle()
+        self.pass_time(2)
+        self.successResultOf(stopped)
+        self.assertEqual(self.system.count_actors(), 0)
 
     def test_stop_while_a_child_starts(self) -> None:
         """A supervisor that is stopped while a child starts leaves nobody behind, in either kind."""
@@ -347,6 +382,7 @@ class RestartTests(SupervisorTestCase):
             [(event.supervisor, event.id) for event in restarts], [(supervisor, "a"), (supervisor, "a")]
         )
         self.assertEqual(restarts[-1].address, self.addresses(supervisor)["a"])
+        self.assertEqual(restarts[-1].reason, "shutdown")
 
     def test_names_of_children(self) -> None:
         """A child has its name again after a restart; one whose name is taken does not start."""
@@ -415,6 +451,36 @@ class BackOffTests(SupervisorTestCase):
         self.pass_time(1.01)
         self.assertNotIn(None, self.addresses(supervisor).values())
         self.assertEqual(self.log, ["+a", "+b", "-b", "-a", "+a", "+b"])
+
+    def test_whole_group_waits(self) -> None:
+        """All that will be restarted say so, and nobody can be started twice."""
+        supervisor = self.supervise(
+            self.worker("a"), self.worker("b"), strategy="one_for_all", back_off=BackOff(1.0)
+        )
+        self.end(self.addresses(supervisor)["a"], "error")
+        infos = self.result(Supervisor.which_children(supervisor))
+        self.assertEqual([info.is_restarting for info in infos], [True, True])
+        self.assertEqual(self.problem(Supervisor.restart_child(supervisor, "b")), "restarting")
+        self.assertEqual(
+            self.problem(Supervisor.start_child(supervisor, self.worker("b"))), "already_started"
+        )
+        self.result(Supervisor.terminate_child(supervisor, "a"))  # the other one is restarted all the same
+        self.pass_time(1.01)
+        after = self.addresses(supervisor)
+        self.assertEqual((after["a"], self.system.count_actors()), (None, 2))
+        self.assertIsNotNone(after["b"])
+
+    def test_never_collapses(self) -> None:
+        """A child that lived once, and cannot start since, waits longer each time."""
+        may_start = [True]
+        supervisor = self.supervise(
+            ChildSpec(Fragile, may_start, id="a"), intensity=99, back_off=BackOff(0.1, 2.0, 5.0)
+        )
+        self.pass_time(100)
+        may_start[:] = [False] * 99
+        self.end(self.addresses(supervisor)["a"], "error")
+        self.pass_time(60)
+        self.assertGreater(len(may_start), 99 - 20)
 
     def test_told_otherwise_meanwhile(self) -> None:
         """A child that waits for its restart can be terminated; then it stays so, and no timer is left."""
@@ -503,6 +569,21 @@ class ShutdownTests(SupervisorTestCase):
         self.assertEqual(reasons, [])
         self.end(self.addresses(supervisor)["a"], "normal")
         self.assertEqual((reasons, self.system.count_actors()), (["shutdown"], 0))
+
+    def test_auto_shutdown_while_one_restarts(self) -> None:
+        """39: One that waits for its restart counts as running."""
+        supervisor = self.supervise(
+            self.worker("a", restart="transient", significant=True),
+            self.worker("b", restart="transient", significant=True),
+            auto_shutdown="all_significant",
+            back_off=BackOff(1.0),
+        )
+        self.end(self.addresses(supervisor)["a"], "error")
+        self.end(self.addresses(supervisor)["b"], "normal")
+        self.assertTrue(self.system.is_alive(supervisor))
+        self.pass_time(1.01)
+        self.end(self.addresses(supervisor)["a"], "normal")
+        self.assertFalse(self.system.is_alive(supervisor))
 
     def test_auto_shutdown_all(self) -> None:
         """39: With all_significant, the last one does; one that its supervisor was told to stop does not."""
@@ -603,6 +684,21 @@ class RequestTests(SupervisorTestCase):
             text = self.failureResultOf(started, StartFailed).getErrorMessage()
             self.assertIn(f"{kind.__name__} takes a {name}, not []", text)
         self.flushLoggedErrors(TypeError)
+
+    def test_wrong_ids(self) -> None:
+        """An id that no child can have is one that is not found."""
+        supervisor = self.supervise(self.worker("a"))
+        wrong: Any = ["a"]
+        for request in (Supervisor.terminate_child, Supervisor.restart_child, Supervisor.delete_child):
+            self.assertEqual(self.problem(request(supervisor, wrong)), "not_found")
+        dynamic = self.spawn(DynamicSupervisor)
+        self.assertEqual(self.problem(DynamicSupervisor.terminate_child(dynamic, wrong)), "not_found")
+        refused = Supervisor.restart_child(dynamic, "a")
+        self.settle()
+        self.assertIn(
+            "has no children that stop and start again", self.failureResultOf(refused).getErrorMessage()
+        )
+        self.assertTrue(self.system.is_alive(supervisor) and self.system.is_alive(dynamic))
 
     def test_other_messages(self) -> None:
         """A supervisor ignores what it does not know."""

@@ -9,7 +9,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
-from echoactor import Actor, ActorSystem, Address, ChildSpec, Exit
+from echoactor import Actor, ActorSystem, Address, ChildSpec, Exit, SupervisorSpec
 from echoactor.cell import Cell
 from echoactor.errors import SystemStopped
 from echoactor.system import SHUTDOWN_TIME
@@ -180,6 +180,11 @@ class ServiceTests(ActorTestCase):
         ]
         self.assertEqual(left, [])
 
+    def test_wrong_reactor(self) -> None:
+        """A system without a reactor is refused."""
+        with self.assertRaisesRegex(TypeError, "reactor: 'shop' is neither a reactor nor a task.Clock"):
+            ActorSystem("shop")  # type: ignore[arg-type]  # the point
+
 
 class TopSupervisorTests(ActorTestCase):
     def child(self, log: list[str], name: str) -> ChildSpec:
@@ -254,6 +259,24 @@ class TopSupervisorTests(ActorTestCase):
         gate.callback(None)
         self.settle()
         self.successResultOf(stopped)
+
+    def test_given_spec(self) -> None:
+        """The top supervisor may be given with its limits and children, which start with the service."""
+        spec = SupervisorSpec([ChildSpec(Adder, name="total")], intensity=3)
+        system = ActorSystem(self.clock, "shop", supervisor=spec)
+        self.assertEqual(system.count_actors(), 0)
+        system.startService()
+        for _ in range(3):
+            self.clock.advance(0)
+            system.send("total", ZeroDivisionError())
+        self.clock.advance(0)
+        self.assertIsNotNone(system.whereis("total"))
+        self.flushLoggedErrors(ZeroDivisionError)
+        stopped = system.stopService()
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        with self.assertRaises(SystemStopped):
+            system.start_child(Adder)
 
     def test_escalation(self) -> None:
         """When the top supervisor gives up, that is logged, and the system stops."""
