@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from .address import Address
@@ -73,7 +73,7 @@ class Tree:
     that do not run too; below any other actor, those it spawned. The root
     stands for the system.
 
-    :ivar label: what it is: id, name, kind.
+    :ivar label: what it is: its id (as a child), its name, its kind.
     :ivar address: None for the root, and for a child that does not run.
     """
 
@@ -82,20 +82,23 @@ class Tree:
     children: tuple[Tree, ...]
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        yield self.label if self.address is None else f"{self.label} {self.address}"
-        shown = self.children[:SHOWN]
-        hidden = len(self.children) - len(shown)
-        for number, child in enumerate(shown, 1):
-            is_last = number == len(shown) and not hidden
-            first, further = ("└── ", "    ") if is_last else ("├── ", "│   ")
-            for line in child._lines():
-                yield first + line
-                first = further
-        if hidden:
-            yield f"└── … and {hidden:,} more"
+        lines = []
+        # A stack of one's own: actors that spawn one another may be nested deeper than Python can call.
+        waiting: list[tuple[str, str, Tree | str]] = [("", "", self)]
+        while waiting:
+            before, below, tree = waiting.pop()
+            if isinstance(tree, str):
+                lines.append(before + tree)
+                continue
+            lines.append(before + (tree.label if tree.address is None else f"{tree.label} {tree.address}"))
+            shown: list[Tree | str] = list(tree.children[:SHOWN])
+            if len(tree.children) > SHOWN:
+                shown.append(f"… and {len(tree.children) - SHOWN:,} more")
+            last = below + "└── ", below + "    "
+            others = below + "├── ", below + "│   "
+            for number, child in enumerate(reversed(shown)):
+                waiting.append((*(others if number else last), child))
+        return "\n".join(lines)
 
 
 def actor_info(cell: Cell) -> ActorInfo:
@@ -128,33 +131,31 @@ def system_info(runtime: Runtime) -> SystemInfo:
 
 def tree_of(runtime: Runtime) -> Tree:
     """All actors, each below its supervisor, else below who spawned it."""
-    supervisors: dict[Address, tuple[ChildInfo, ...]] = {}
-    children: dict[Address | None, list[Cell]] = {}
-    has_supervisor: set[Address] = set()
     cells = runtime.cells()
+    supervisors = {cell.address: infos for cell in cells if (infos := supervised(cell.actor)) is not None}
+    ids = {info.address: info.id for infos in supervisors.values() for info in infos if info.address}
+    spawned: dict[Address | None, list[Cell]] = {}
     for cell in cells:
-        infos = supervised(cell.actor)
-        if infos is not None:
-            supervisors[cell.address] = infos
-            has_supervisor.update(info.address for info in infos if info.address)
-    for cell in cells:
-        if cell.address not in has_supervisor:
+        if cell.address not in ids:
             parent = cell.parent if cell.parent and runtime.is_alive(cell.parent) else None
-            children.setdefault(parent, []).append(cell)
+            spawned.setdefault(parent, []).append(cell)
+    nodes: dict[Address, Tree] = {}
+    # From the youngest to the oldest, so that those below an actor are there before it, without recursion.
+    for cell in reversed(cells):
+        supervises = [_child(info, nodes) for info in supervisors.get(cell.address, ())]
+        others = [nodes[child.address] for child in spawned.get(cell.address, ())]
+        label = _label(cell, ids.get(cell.address))
+        nodes[cell.address] = Tree(label, cell.address, (*supervises, *others))
+    return Tree(runtime.label, None, tuple(nodes[cell.address] for cell in spawned.get(None, ())))
 
-    def below(cell: Cell) -> tuple[Tree, ...]:
-        nodes = [of_child(info) for info in supervisors.get(cell.address, ())]
-        return (*nodes, *(node(child, None) for child in children.get(cell.address, ())))
 
-    def of_child(info: ChildInfo) -> Tree:
-        cell = None if info.address is None else runtime.find(info.address)
-        if cell is not None:
-            return node(cell, info.id)
-        return Tree(f"{info.id} ({'restarting' if info.is_restarting else 'not running'})", None, ())
+def _child(info: ChildInfo, nodes: dict[Address, Tree]) -> Tree:
+    if info.address in nodes:
+        return nodes[info.address]
+    return Tree(f"{info.id} ({'restarting' if info.is_restarting else 'not running'})", None, ())
 
-    def node(cell: Cell, id: Hashable) -> Tree:
-        name = None if cell.ties is None else cell.ties.name
-        labels = dict.fromkeys(str(label) for label in (id, name, cell.kind) if label is not None)
-        return Tree(": ".join(labels), cell.address, below(cell))
 
-    return Tree(runtime.label, None, tuple(node(cell, None) for cell in children.get(None, ())))
+def _label(cell: Cell, id: Hashable) -> str:
+    """Id, name and kind, each if there is one and it is not the same again."""
+    name = None if cell.ties is None else cell.ties.name
+    return ": ".join(dict.fromkeys(str(part) for part in (id, name, cell.kind) if part is not None))

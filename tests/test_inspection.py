@@ -184,3 +184,17 @@ test
 
         self.spawn(Spawner)
         self.assertEqual([child.label for child in self.system.tree().children], ["Adder"])
+
+    def test_deep(self) -> None:
+        """Actors that spawn one another, deeper than Python can call, can be shown."""
+
+        async def nested(me: CoroutineActor, more: int) -> None:
+            if more:
+                me.spawn(nested, more - 1)
+            await me.receive()
+
+        self.system.spawn(nested, 3_000)
+        self.settle()
+        lines = str(self.system.tree()).splitlines()
+        self.assertEqual(len(lines), 3_002)
+        self.assertTrue(lines[-1].startswith("    " * 3_000 + "└── "))
