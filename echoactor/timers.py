@@ -18,8 +18,11 @@ def check_seconds(option: str, value: float | None) -> None:
     :raises ValueError: ``value`` is neither None nor a number of seconds >= 0;
         the text names ``option``.
     """
-    # Written so that NaN, which is neither smaller nor larger, is refused too.
-    if value is None or (isinstance(value, (int, float)) and 0 <= value < inf):
+    # Written so that NaN, which is neither smaller nor larger, is refused too; and with what is
+    # given mostly first, as every call comes this way.
+    if value is None or (type(value) is float and 0.0 <= value < inf):
+        return
+    if isinstance(value, (int, float)) and 0 <= value < inf:
         return
     raise ValueError(f"{option}: {value!r} is not a number of seconds >= 0 (None means no limit)")
 
