@@ -242,7 +242,7 @@ class CoroutineCell(Cell):
             elif self.wants is NEWS and self.arrived is None:
                 break
             steps += 1
-            self.wants = self.heed(self.coroutine.send(value)) or LOOK  # type: ignore[union-attr]
+            self.wants = self.heed(self.coroutine.send(value)) or LOOK  # type: ignore[union-attr]  # it has begun
         return steps or 1
 
     def _begin(self) -> None:
