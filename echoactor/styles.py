@@ -242,7 +242,8 @@ class CoroutineCell(Cell):
             elif self.wants is NEWS and self.arrived is None:
                 break
             steps += 1
-            self.wants = self.heed(self.coroutine.send(value)) or LOOK  # type: ignore[union-attr]  # it has begun
+            wants = self.coroutine.send(value)  # type: ignore[union-attr]  # it has begun
+            self.wants = self.heed(wants) or LOOK
         return steps or 1
 
     def _begin(self) -> None:

@@ -98,8 +98,8 @@ class Counted(EchoProtocol):
 
 class StampedeTests(RealTestCase):
     async def test_killed_at_random(self) -> None:
-        """48: 
-        100 clients echo for 10 s while one connection dies every few ms: no survivor loses or swaps a byte.
+        """
+        48: 100 clients echo for 10 s while one dies every few ms: no survivor loses or swaps a byte.
 
         The server accepts to the end, and then no descriptor, no actor and no timer is left.
         """
