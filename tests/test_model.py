@@ -904,7 +904,7 @@ def check_order(got: list[Entry], expected: list[Entry], complete: bool) -> None
 
 class ModelTests(ActorTestCase):
     def test_erlangs_rules(self) -> None:
-        """47: Spawn, link, monitor, exit, trap, names and supervisors do as Erlang's manual says, in any mix."""
+        """47: Spawn, link, monitor, exit, trap, names and supervisors do as Erlang's manual says."""
         # The same examples on each run, so that a red build says something about the change that made it
         # red, and can be repeated anywhere.
         how = settings(
