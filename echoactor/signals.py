@@ -131,9 +131,7 @@ def demonitor(cell: Cell, monitor: Monitor, *, flush: bool) -> None:
 def sever(cell: Cell, reason: object) -> None:
     """An actor has ended: cut its ties, and tell those at the other ends."""
     system = cell.system
-    ties, cell.ties = cell.ties, None
-    if ties is None:
-        return
+    ties, cell.ties = ties_of(cell), None
     for number, address in ties.watching.items():
         watched = system.find(address)
         if watched is not None:

@@ -84,14 +84,16 @@ class Supervising(Actor):
     # What the two do differently
 
     def _forget(self, child: Child) -> None:
-        raise NotImplementedError
+        """It is no child any more."""
+        raise NotImplementedError  # each kind has its own key
 
     def _with(self, child: Child) -> list[Child]:
         """Who is restarted along with it, it included, in the order of their start."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind has its own strategy
 
     async def _stop_all(self) -> None:
-        raise NotImplementedError
+        """Stop the children, and wait for them."""
+        raise NotImplementedError  # one after the other, or all at once
 
     # Ends and restarts
 

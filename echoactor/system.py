@@ -165,7 +165,7 @@ class ActorSystem(Runtime, MultiService):
 
     def abort(self) -> None:
         """End everything at once: kill all actors, abort all connections. For those who cannot wait."""
-        for cell in list(self._cells.values()):
+        for cell in self.cells():
             signals.send_exit(cell, None, "kill", linked=False)
         for resource in list(self._resources):
             resource.abort()
@@ -198,13 +198,13 @@ class ActorSystem(Runtime, MultiService):
 
     def _end_actors(self) -> None:
         self.is_stopping = True
-        for cell in reversed(list(self._cells.values())):  # last started, first ended
+        for cell in reversed(self.cells()):  # last started, first ended
             signals.send_exit(cell, None, "shutdown", linked=False)
         self._deadline = self.timers.schedule(SHUTDOWN_TIME, self._kill_actors)
         self.wake()
 
     def _kill_actors(self) -> None:
-        for cell in list(self._cells.values()):
+        for cell in self.cells():
             _log.error("actor {address} did not stop in time and is killed", address=str(cell.address))
             signals.send_exit(cell, None, "kill", linked=False)
 
