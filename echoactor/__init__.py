@@ -8,8 +8,9 @@ from .errors import ActorError
 from .groups import Groups
 from .mailbox import MailboxBound
 from .messages import Call, Crash, Down, EndOfInput, Exit, Monitor, Shutdown, Timeout
+from .options import ServerOptions
 from .protocol import ActorFactory, ActorProtocol
-from .server import Listener
+from .server import Server
 from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
 from .supervisor import Supervisor
 from .system import ActorSystem
@@ -34,9 +35,10 @@ __all__ = [
     "EndOfInput",
     "Exit",
     "Groups",
-    "Listener",
     "MailboxBound",
     "Monitor",
+    "Server",
+    "ServerOptions",
     "Shutdown",
     "Supervisor",
     "SupervisorSpec",

@@ -26,7 +26,10 @@ __all__ = [
     "ActorSpawned",
     "ConnectionClosed",
     "ConnectionOpened",
+    "ConnectionRefused",
     "DeadLetter",
+    "DrainFinished",
+    "DrainStarted",
     "Events",
     "log_connections",
     "log_crash",
@@ -105,6 +108,37 @@ class ConnectionClosed:
     address: Address
     peer: IAddress
     reason: object
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRefused:
+    """
+    A connection may not come in, and was closed.
+
+    :ivar peer: None if it is not known.
+    :ivar reason: says why, in words.
+    """
+
+    peer: IAddress | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainStarted:
+    """A server has stopped listening and serves its open connections on."""
+
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainFinished:
+    """
+    A server has no connection any more.
+
+    :ivar aborted: how many had to be aborted, when the time was over.
+    """
+
+    aborted: int
 
 
 Event = TypeVar("Event")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from math import inf
 from typing import Any
 
@@ -76,11 +77,12 @@ def _check_path(value: Any) -> str:
 
 
 def _check_interface(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not an address")
-    if value:
-        Networks([value])
-    return value
+    try:
+        if value != "":
+            ip_address(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no address of this host's, such as 127.0.0.1 or ::") from None
+    return str(value)
 
 
 def _check_endpoints(value: Any) -> tuple[str | IStreamServerEndpoint, ...]:
@@ -138,7 +140,9 @@ class ServerOptions:
     port: int | None = _option(
         PORT, None, "TCP port to listen on; 0 takes any free one, and the log says which"
     )
-    tls_port: int | None = _option(PORT, None, "TCP port for TLS; needs certificate or certificate_directory")
+    tls_port: int | None = _option(
+        PORT, None, "TCP port for TLS; needs `certificate` or `certificate_directory`"
+    )
     endpoints: tuple[str | IStreamServerEndpoint, ...] = _option(
         ENDPOINTS,
         (),
@@ -147,12 +151,12 @@ class ServerOptions:
     interface: str = _option(
         INTERFACE,
         "",
-        "address that port and tls_port are opened on; :: takes IPv6 and IPv4 clients. Default: all of IPv4",
+        "address for `port` and `tls_port`; :: takes IPv6 and IPv4 clients. Default: all of IPv4",
     )
     reuse_port: bool = _option(
         FLAG,
         False,
-        "let several processes listen on port and tls_port (SO_REUSEPORT). "
+        "let several processes listen on `port` and `tls_port` (SO_REUSEPORT). "
         "Off by default: a second server started by mistake should fail",
     )
     backlog: int = _option(
@@ -182,7 +186,7 @@ class ServerOptions:
         "networks whose clients may connect, such as 192.0.2.0/24,2001:db8::/32. Default: all",
     )
     deny: Networks = _option(
-        NETWORKS, Networks(), "networks whose clients may not connect, whatever allow says"
+        NETWORKS, Networks(), "networks whose clients may not connect, whatever `allow` says"
     )
     trusted_proxies: Networks = _option(
         NETWORKS,
@@ -258,12 +262,12 @@ class ServerOptions:
     def _check_tls(self) -> None:
         has_certificate = self.certificate is not None or self.certificate_directory is not None
         if self.tls_port is not None and not has_certificate:
-            raise ValueError("tls_port: needs certificate or certificate_directory")
+            raise ValueError("tls_port: needs `certificate` or `certificate_directory`")
         if self.private_key is not None and self.certificate is None:
-            raise ValueError(f"private_key: {self.private_key!r} needs certificate, whose key it is")
+            raise ValueError(f"private_key: {self.private_key!r} needs `certificate`, whose key it is")
         for name in ("certificate", "certificate_directory", "client_ca"):
             if getattr(self, name) is not None and self.tls_port is None:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is of no use without tls_port")
+                raise ValueError(f"{name}: {getattr(self, name)!r} is of no use without `tls_port`")
 
 
 ServerOptions.__doc__ = f"{ServerOptions.__doc__}\n" + "".join(

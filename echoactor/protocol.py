@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol as PythonProtocol
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IHandshakeListener
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -14,8 +14,10 @@ from zope.interface import implementer
 from .actor import Actor
 from .address import Address
 from .dynamic_supervisor import Adopt, DynamicSupervisor
-from .events import ConnectionClosed, ConnectionOpened
+from .events import ConnectionClosed, ConnectionOpened, ConnectionRefused
+from .gate import Gate
 from .messages import EndOfInput, Shutdown, is_error
+from .options import ServerOptions
 from .specs import ChildSpec
 from .styles import CallbackCell
 from .system import ActorSystem
@@ -28,8 +30,10 @@ MAILBOX_LIMIT = 64 * 1024
 """Bytes from the peer that may wait in the mailbox; with more, reading stops.
 One read of Twisted's is as large, so reading stops after one or two."""
 
-CLOSE_TIME = 30.0
-"""Seconds that an ending connection may take to send what was written, before it is aborted."""
+LOOKS = 4
+"""How often in an idle timeout a connection is looked at. Looking now and then
+costs a message nothing but a flag, where to arm a timer anew would cost it
+more than all the rest; so a connection is closed up to a quarter late."""
 
 
 class _FromPeer:
@@ -78,22 +82,26 @@ class _Connection(Actor):
     wants one message at a time.
     """
 
-    __slots__ = ("_deadline", "_protocol", "_unread", "transport")
+    __slots__ = ("_deadline", "_factory", "_looks", "_protocol", "_unread", "_why", "transport")
     _actor_cell: _ConnectionCell
 
-    def __init__(
-        self, factory: ActorFactory, protocol: ActorProtocol, transport: ConnectionTransport
-    ) -> None:
-        system = factory.system
+    def __init__(self, factory: ActorFactory, protocol: ActorProtocol, transport: Any) -> None:
+        self._factory = factory
         self._protocol = protocol
-        self.transport = transport
+        self.transport = ConnectionTransport(transport, self)
         self._unread = 0  # bytes in the mailbox
+        self._looks = 0  # since the client sent something
         self._deadline: Timer | None = None
-        protocol._actor_cell = system.adopt(self, _ConnectionCell)
+        self._why: str | None = None  # it was aborted from this side
+        protocol._actor_cell = factory.system.adopt(self, _ConnectionCell)
         if factory.supervisor is not None:
             self.link(factory.supervisor)
             factory.supervisor.send(Adopt(self.address, CONNECTION))
-        system.hold(self)
+        factory.opened(self)
+        if self.transport.in_handshake():
+            self._limit(factory.options.handshake_timeout, "handshake timeout")
+        else:
+            self.is_ready()
 
     @property
     def kind(self) -> str:
@@ -123,6 +131,30 @@ class _Connection(Actor):
             events.emit(ConnectionOpened(self.address, self.transport.getPeer()))
         return self._protocol.connectionMade()
 
+    def is_ready(self) -> None:
+        """No handshake is to be waited for any more."""
+        idle_timeout = self._factory.options.idle_timeout
+        if not self.system.is_alive(self.address):
+            return  # it closes, and has another deadline
+        if idle_timeout is None:
+            self._set_deadline(None)
+        else:
+            self._set_deadline(self.system.timers.schedule(idle_timeout / LOOKS, self._look))
+
+    def _look(self) -> None:
+        """Look whether the client has sent something since the last look."""
+        protocol = self._protocol
+        if protocol._heard or self.transport.is_held_back():
+            protocol._heard = False
+            self._looks = 0
+        else:
+            self._looks += 1
+        if self._looks < LOOKS:
+            self.is_ready()
+        else:
+            self._why = "idle timeout"
+            self.take_in(self.exit, Shutdown(self._why))
+
     def end_of_input(self, message: EndOfInput) -> Any:
         """The peer has sent all: tell the protocol, then flush and close unless it wants to go on."""
         result = self._protocol.receive(message)
@@ -139,14 +171,18 @@ class _Connection(Actor):
     def closed(self, reason: Failure) -> None:
         """The transport is gone, now."""
         self.transport.closed()
-        if self._deadline is not None:
-            self._deadline.cancel()
-        exit_reason: object = "normal" if reason.check(ConnectionDone) else Shutdown(reason.getErrorMessage())
+        self._set_deadline(None)
+        exit_reason: object = "normal"
+        if self._why is not None:
+            exit_reason = Shutdown(self._why)
+        elif not reason.check(ConnectionDone):
+            exit_reason = Shutdown(reason.getErrorMessage())
         events = self.system.events
         if ConnectionClosed in events:
             events.emit(ConnectionClosed(self.address, self.transport.getPeer(), exit_reason))
         self.take_in(self.exit, exit_reason)
-        self.system.let_go(self)
+        self._factory.gate.leave(self.transport.getPeer())
+        self._factory.ended(self)
 
     # From the runtime
 
@@ -169,20 +205,40 @@ class _Connection(Actor):
         if self.transport.is_closed:
             return
         if is_error(reason):
-            self.abort()
+            self.transport.abortConnection()
             return
         # A peer that never reads must not keep the socket for ever.
-        self._deadline = self.system.timers.schedule(CLOSE_TIME, self.abort)
+        self._limit(self._factory.options.close_timeout, "close timeout")
         # TLS closes when it has read the peer's consent; what else comes is dropped.
         self.transport.go_on_reading(Stop.ACTOR_AWAITS | Stop.MAILBOX_IS_FULL | Stop.USER)
         self.transport.loseConnection()
 
-    def abort(self) -> None:
-        """Close at once."""
+    def abort(self, why: str) -> None:
+        """Close at once; ``why`` is the detail of its exit reason."""
+        self._why = self._why or why
         self.transport.abortConnection()
 
+    # From the transport
 
-@implementer(IHalfCloseableProtocol)
+    @property
+    def max_write_buffer(self) -> int:
+        return self._factory.options.max_write_buffer
+
+    def peer_is_too_slow(self) -> None:
+        self.abort("slow consumer")
+
+    # Deadlines: a handshake, then idleness, then the close; one at a time
+
+    def _limit(self, seconds: float, why: str) -> None:
+        self._set_deadline(self.system.timers.schedule(seconds, lambda: self.abort(why)))
+
+    def _set_deadline(self, deadline: Timer | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = deadline
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class ActorProtocol(Actor, Protocol):
     """
     A connection that is an actor; a subclass writes ``receive``.
@@ -212,6 +268,7 @@ class ActorProtocol(Actor, Protocol):
     allow_half_open = False
     _is_actor_class = False  # its factory makes it, and no spawn
     _actor_cell: CallbackCell
+    _heard = False  # the peer has sent something since this was last looked at
     __connection: _Connection
 
     def receive(self, message: Any) -> Any:
@@ -226,8 +283,8 @@ class ActorProtocol(Actor, Protocol):
             made_by = f"made by an ActorFactory, not by {self.factory!r}"
             raise TypeError(f"{type(self).__qualname__} must be {made_by}")
         self.connected = 1
-        self.transport: Any = ConnectionTransport(transport)
-        self.__connection = _Connection(self.factory, self, self.transport)
+        self.__connection = _Connection(self.factory, self, transport)
+        self.transport: Any = self.__connection.transport
         if hasattr(transport, "setTcpNoDelay"):
             # Else a second small answer waits until the peer acknowledges the first: 40 ms, mostly.
             transport.setTcpNoDelay(True)
@@ -235,9 +292,14 @@ class ActorProtocol(Actor, Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """The peer sent ``data``; see ``IProtocol``."""
+        self._heard = True
         # take_in, written out: this runs for every read.
         if not self._actor_cell.handle_now(self.receive, data):
             self.__connection.queue(self.receive, data, len(data))
+
+    def handshakeCompleted(self) -> None:
+        """TLS is ready; see ``IHandshakeListener``."""
+        self.__connection.is_ready()
 
     def readConnectionLost(self) -> None:
         """The peer will send no more; see ``IHalfCloseableProtocol``."""
@@ -253,10 +315,11 @@ class ActorProtocol(Actor, Protocol):
         self.__connection.closed(reason)
 
 
-class _Refused(Protocol):
-    """A connection that comes too late. (None instead of a protocol is beyond TLS and other wrappers.)"""
+class Refused(Protocol):
+    """A connection that may not come in. (None instead of a protocol is beyond TLS and other wrappers.)"""
 
     def makeConnection(self, transport: Any) -> None:
+        """Abort the connection; see ``IProtocol``."""
         ConnectionTransport(transport).abortConnection()
 
 
@@ -264,7 +327,7 @@ class ConnectionSupervisor(DynamicSupervisor):
     """
     Supervises the connections of a factory: they are its temporary children.
 
-    Where it stands, its listener stands beside it: see :func:`~echoactor.server.server_spec`.
+    Where it stands, its server stands beside it: see :func:`~echoactor.server.server_spec`.
     """
 
     def __init__(self, factory: ActorFactory) -> None:
@@ -276,14 +339,23 @@ CONNECTION = ChildSpec(Actor, id="connection", restart="temporary")
 """What a supervisor knows of a connection. It is never started by its spec: its peer did that."""
 
 
+class Open(PythonProtocol):
+    """A connection that is open."""
+
+    def abort(self, why: str) -> None:
+        """Close it at once."""
+
+
 class ActorFactory(ServerFactory):
     """
     Makes an actor of each connection.
 
-    It is an ordinary ``ServerFactory``: give it to ``endpoint.listen``.
+    It is an ordinary ``ServerFactory``: give it to a :class:`~echoactor.Server` or to ``endpoint.listen``.
 
     :param system: where the connections live. Its ``stopService`` closes them.
     :cvar protocol: the class of the connections.
+    :ivar options: limits and deadlines of the connections.
+    :ivar gate: counts them, and says who may come in.
     :ivar supervisor: whose children the connections are; None for nobody's.
     """
 
@@ -293,11 +365,43 @@ class ActorFactory(ServerFactory):
     def __init__(self, system: ActorSystem) -> None:
         self.system = system
         self.supervisor: Address | None = None
+        self._open: dict[Open, None] = {}
+        self.use(ServerOptions())
+
+    def use(self, options: ServerOptions) -> None:
+        """Take other options, before the first connection comes."""
+        self.options = options
+        self.gate = Gate(options)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Make the protocol of one connection; when the system stops, one that refuses it."""
-        if self.system.is_stopping:
-            return _Refused()
+        """Make the protocol of one connection: one that refuses it, if it may not come in."""
         protocol = self.protocol()
+        why = "the server stops" if self.system.is_stopping else self.gate.admit(addr)
+        if why is not None:
+            self.refused(addr, why)
+            return Refused()
         protocol.factory = self
         return protocol
+
+    def refused(self, peer: IAddress | None, reason: str) -> None:
+        """Tell that a connection was refused."""
+        events = self.system.events
+        if ConnectionRefused in events:
+            events.emit(ConnectionRefused(peer, reason))
+
+    def opened(self, connection: Open) -> None:
+        """A connection is open; the system has not stopped before it ended."""
+        if not self._open:
+            self.system.hold(self)
+        self._open[connection] = None
+
+    def ended(self, connection: Open) -> None:
+        """A connection is gone."""
+        self._open.pop(connection, None)
+        if not self._open:
+            self.system.let_go(self)
+
+    def abort(self, why: str = "aborted") -> None:
+        """Close all its connections at once."""
+        for connection in list(self._open):
+            connection.abort(why)

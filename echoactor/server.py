@@ -1,119 +1,228 @@
-"""Listening: opening the ports of a socket server, and closing them."""
+"""A socket server: its ports, its connections, and how it stops."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from .errors import ListenError
+from .descriptors import make_room_for
+from .events import DrainFinished, DrainStarted
+from .listening import Listener, PortEndpoint, endpoint_of
+from .options import ServerOptions
 from .protocol import ActorFactory, ConnectionSupervisor
 from .specs import ChildSpec, SupervisorSpec
 
-__all__ = ["Listener", "server_spec"]
+__all__ = ["Server", "server_spec"]
 
 _log = Logger()
 
+REPORT = 5.0
+"""Seconds from one log line to the next while a server drains."""
 
-class Listener(Service):
+AFTER_DRAIN = 5.0
+"""Seconds that a supervisor gives a server beyond its ``shutdown_timeout``: when
+that is over, its connections are aborted, which takes a turn of the reactor."""
+
+
+class Server(Service):
     """
-    Listens on one endpoint while it runs.
+    A socket server: a factory, the ports it serves, and their limits.
 
-    As a child of an :class:`~echoactor.ActorSystem` it closes before the
-    connections do. Its port is open when ``privilegedStartService`` (before
-    ``twistd --uid`` drops privileges) or ``startService`` returns.
+    It is a service; put it under its factory's system::
 
-    :param endpoint: where to listen.
-    :param factory: makes the connections' protocols.
-    :param description: names the endpoint in log lines and errors.
+        Server(EchoFactory(system), ServerOptions(port=8080)).setServiceParent(system)
+
+    Its ports are open when ``privilegedStartService`` (before ``twistd --uid``
+    drops privileges) or ``startService`` returns. When the system stops, its
+    servers drain first.
+
+    :param factory: makes the connections; each server has a factory of its own.
+    :param options: where to listen, limits, deadlines, certificates.
+    :raises ValueError: the description of an endpoint is wrong; the text names it.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str) -> None:
-        self._endpoint = endpoint
-        self._factory = factory
-        self._description = description
-        self._wanted = False  # open, or about to be
-        self.port: IListeningPort | None = None
+    def __init__(self, factory: ActorFactory, options: ServerOptions) -> None:
+        factory.use(options)
+        self.options = options
+        self.factory = factory
+        self._system = factory.system
+        self._gate = factory.gate
+        self._is_suspended = False
+        self._drained: Deferred[None] | None = None  # while it drains
+        self._listeners = list(self._make_listeners())
+
+    @property
+    def max_connections(self) -> int:
+        """
+        How many connections may be open at once. It can be changed at any time:
+        lowering it closes nobody, raising it lets those who wait come in.
+        """
+        return self._gate.max_connections
+
+    @max_connections.setter
+    def max_connections(self, limit: int) -> None:
+        ServerOptions(max_connections=limit)  # which refuses what is no limit
+        make_room_for(limit)
+        self._gate.max_connections = limit
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, those in a handshake included."""
+        return self._gate.count
+
+    @property
+    def addresses(self) -> list[Any]:
+        """Where it listens (``IAddress``), in the order of ``port``, ``tls_port``, ``endpoints``."""
+        return [listener.port.getHost() for listener in self._listeners if listener.port is not None]
 
     def privilegedStartService(self) -> None:
         """
-        Open the port, unless it is open already.
+        Open the ports.
 
-        :raises ListenError: it cannot be opened; the text names the endpoint and the cause.
+        :raises ListenError: one cannot be opened, and none is; the text names it and the cause.
         """
         Service.privilegedStartService(self)
         self._open()
 
     def startService(self) -> None:
-        """Open the port, unless it is open already; see :meth:`privilegedStartService`."""
-        Service.startService(self)
-        self._open()
+        """Open the ports, unless they are open; see :meth:`privilegedStartService`."""
+        if not self.running:
+            self._open()
+            Service.startService(self)
+            self._system.add_drain(self.drain)
 
-    def stopService(self) -> Deferred[Any] | None:
-        """
-        Close the port.
+    def stopService(self) -> Deferred[None]:
+        """Drain; see :meth:`drain`."""
+        if self.running:
+            Service.stopService(self)
+            self._system.remove_drain(self.drain)
+        return self.drain()
 
-        :returns: a Deferred that fires when it is closed.
+    def suspend(self) -> Deferred[None]:
         """
-        Service.stopService(self)
-        self._wanted = False
-        port, self.port = self.port, None
-        return None if port is None else maybeDeferred(port.stopListening)
+        Close the ports; connections go on. New clients are refused, so that they go elsewhere.
+
+        :returns: a Deferred that fires when they are closed.
+        """
+        self._is_suspended = True
+        return self._close()
+
+    def resume(self) -> None:
+        """
+        Open the ports again, after :meth:`suspend`. Port 0 takes any free one again.
+
+        :raises ListenError: one cannot be opened, because it is taken meanwhile or needs privileges.
+        """
+        self._is_suspended = False
+        if self.running and self._drained is None:
+            self._open()
+
+    def wait_for_connections(self, count: int = 0) -> Deferred[None]:
+        """Fires when no more than ``count`` connections are open; at once, if that is so."""
+        return self._gate.wait_for(count)
+
+    def drain(self) -> Deferred[None]:
+        """
+        Stop listening, and serve the open connections on until they end or
+        ``shutdown_timeout`` is over; then abort them. Those who wait in the kernel's
+        queue are taken in first, up to the limit.
+
+        :returns: a Deferred that fires when no connection is left. Draining twice waits for the same end.
+        """
+        if self._drained is None:
+            self._drained = ensureDeferred(self._drain())
+        waiting: Deferred[None] = Deferred()
+        self._drained.addCallback(lambda _: waiting.callback(None))
+        return waiting
+
+    async def _drain(self) -> None:
+        await self._close()
+        aborted = 0
+
+        def abort() -> None:
+            nonlocal aborted
+            aborted = self.connections
+            self.factory.abort("shutdown timeout")
+
+        events = self._system.events
+        if self.connections:
+            if DrainStarted in events:
+                events.emit(DrainStarted(self.connections))
+            deadline = self._system.timers.schedule(self.options.shutdown_timeout, abort)
+            report = LoopingCall(self._report, deadline.time)
+            report.clock = self._system.reactor
+            report.start(REPORT)
+            await self.wait_for_connections(0)
+            report.stop()
+            deadline.cancel()
+        self._gate.is_open = False
+        if DrainFinished in events:
+            events.emit(DrainFinished(aborted))
+
+    def _report(self, end: float) -> None:
+        _log.info(
+            "draining: {count} connections left, served on for up to {seconds:.0f} s",
+            count=self.connections,
+            seconds=max(0.0, end - self._system.reactor.seconds()),
+        )
 
     def _open(self) -> None:
-        if self._wanted:
+        if self._is_suspended:
             return
-        self._wanted = True
-        failures: list[Failure] = []
-        opening = self._endpoint.listen(self._factory)
-        opening.addCallbacks(self._opened, failures.append)
-        if failures:
-            self._wanted = False
-            raise ListenError(f"cannot listen on {self._description}: {_cause(failures[0])}")
-        # An endpoint that takes its time has nobody to raise to any more.
-        opening.addCallback(lambda _: self._log_late(failures))
+        make_room_for(self.max_connections)
+        self._drained = None
+        self._gate.is_open = True
+        try:
+            for listener in self._listeners:
+                listener.open()
+        except BaseException:
+            self._close()
+            raise
 
-    def _opened(self, port: IListeningPort) -> None:
-        if not self._wanted:  # stopped meanwhile
-            port.stopListening()
-            return
-        self.port = port
-        where = str(port.getHost())
-        _log.info("listening on {address} ({endpoint})", address=where, endpoint=self._description)
+    def _close(self) -> Deferred[None]:
+        closing: Deferred[list[None]] = gatherResults([listener.close() for listener in self._listeners])
+        return closing.addCallback(lambda _: None)
 
-    def _log_late(self, failures: list[Failure]) -> None:
-        for failure in failures:
-            self._wanted = False
-            _log.error(
-                "cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=_cause(failure)
-            )
+    def _make_listeners(self) -> Iterator[Listener]:
+        options, reactor = self.options, self._system.reactor
+        if options.port is not None:
+            port = PortEndpoint(reactor, options.port, options)
+            yield self._listener(port, self.factory, f"tcp:{options.port}")
+        for endpoint in options.endpoints:
+            if isinstance(endpoint, str):
+                try:
+                    yield self._listener(endpoint_of(reactor, endpoint), self.factory, endpoint)
+                except ValueError as error:
+                    raise ValueError(f"endpoints: {error}") from None
+            else:
+                yield self._listener(endpoint, self.factory, repr(endpoint))
+
+    def _listener(
+        self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str
+    ) -> Listener:
+        return Listener(endpoint, factory, description, self._gate, self._system.timers)
 
 
-def server_spec(endpoint: IStreamServerEndpoint, factory: ActorFactory, description: str) -> SupervisorSpec:
+def server_spec(server: Server) -> SupervisorSpec:
     """
     A socket server as a child of a supervisor.
 
-    Its connections are the children of one supervisor, and the listener stands
-    beside it: it closes before they do, and is opened again when they all had to go.
+    Its connections are the children of one supervisor, and the server stands
+    beside it: it closes its ports when they all had to go, and opens them again.
 
-    :param endpoint: where to listen.
-    :param factory: makes the connections' protocols.
-    :param description: names the endpoint in log lines and errors.
+    :param server: not started, and under no other service.
     """
+    time = server.options.shutdown_timeout + AFTER_DRAIN
     return SupervisorSpec(
         [
-            ChildSpec(ConnectionSupervisor, factory, id="connections"),
-            ChildSpec(Listener(endpoint, factory, description), id="listener"),
+            ChildSpec(ConnectionSupervisor, server.factory, id="connections"),
+            ChildSpec(server, id="server", shutdown=time),
         ],
         strategy="rest_for_one",
     )
-
-
-def _cause(failure: Failure) -> str:
-    """The operating system's own words, where there are some."""
-    error = getattr(failure.value, "socketError", failure.value)
-    return getattr(error, "strerror", None) or str(error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, overload
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.reflect import safe_repr
 
 from . import signals
@@ -42,9 +44,10 @@ class ActorSystem(Runtime, MultiService):
     The actors of one process, and a Twisted service.
 
     It works from its construction on: a program that needs no services just
-    spawns. As a service it starts and stops the services under it (listeners,
-    say), and ``stopService`` ends its actors after them: the tree below the
-    top supervisor first. A stopped system stays stopped.
+    spawns. As a service it starts and stops the services under it.
+    ``stopService`` lets socket servers drain, then stops the services, then
+    ends the actors: the tree below the top supervisor first. A stopped system
+    stays stopped.
 
     :param reactor: the reactor, or a ``task.Clock``.
     :param name: what addresses print, and the service's name.
@@ -70,6 +73,7 @@ class ActorSystem(Runtime, MultiService):
         if name is not None:
             self.setName(name)
         self._resources: dict[Resource, None] = {}
+        self._drains: list[Callable[[], object]] = []
         self._supervisor: Address | None = None
         self._supervisor_spec = supervisor or SupervisorSpec()
         self._stop_has_begun = False
@@ -145,8 +149,10 @@ class ActorSystem(Runtime, MultiService):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop the services under this one, then the top supervisor and its
-        tree, then all other actors: those have the reason ``"shutdown"`` and 5 seconds.
+        Drain socket servers: their connections are served on until they end
+        or a time is over. Then stop the services under this one, then the top
+        supervisor and its tree, then all other actors: those have the reason
+        ``"shutdown"`` and 5 seconds.
 
         :returns: a Deferred that fires when no actor, no timer and no
             connection is left. Stopping twice waits for the same end.
@@ -158,10 +164,24 @@ class ActorSystem(Runtime, MultiService):
         self._stopped.append(stopped)
         if not self._stop_has_begun:
             self._stop_has_begun = True
+            stopping: Deferred[Any] = gatherResults([self._drain(drain) for drain in self._drains])
             # Never fails: a service that fails to stop is logged by Twisted.
-            stopping = super().stopService()
+            stopping.addCallback(lambda _: super(ActorSystem, self).stopService())
             stopping.addCallback(lambda _: self._end_tree()).addCallback(lambda _: self._end_actors())
         return stopped
+
+    def add_drain(self, drain: Callable[[], object]) -> None:
+        """
+        Let ``drain()`` be called first when the system stops, and wait for what it returns.
+
+        Here and not in a service's own stop, because connections that are
+        served on may need every service and every actor.
+        """
+        self._drains.append(drain)
+
+    def remove_drain(self, drain: Callable[[], object]) -> None:
+        """Let it not be called any more."""
+        self._drains.remove(drain)
 
     def abort(self) -> None:
         """End everything at once: kill all actors, abort all connections. For those who cannot wait."""
@@ -185,6 +205,12 @@ class ActorSystem(Runtime, MultiService):
         if self._deadline is not None and not self._cells and not self._resources:
             self._conclude()
         super().idle()
+
+    def _drain(self, drain: Callable[[], object]) -> Deferred[None]:
+        return maybeDeferred(drain).addCallbacks(lambda _: None, self._log_drain)
+
+    def _log_drain(self, failure: Failure) -> None:
+        _log.failure("a drain failed", failure)
 
     def _refuse_if_stopped(self) -> None:
         if self._stop_has_begun:

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
 from twisted.application.service import IService, MultiService
-from twisted.internet.endpoints import serverFromString
 from twisted.python.usage import Options as UsageOptions, UsageError
 
 from .echo import EchoFactory
 from .errors import ListenError
 from .events import log_connections
-from .server import Listener
+from .options import Kind, ServerOptions, kind_of
+from .server import Server
 from .system import ActorSystem
 
 __all__ = ["Options", "makeService"]
 
 DEFAULT_PORT = 8080
 
-BACKLOG = 1024
-"""Connections the kernel queues before they are accepted. Twisted's default of
-50 makes clients that arrive together wait a second for their retry."""
+ALIASES = {"endpoints": "endpoint"}
+"""A command takes such an option once for each value."""
+
+SHORT = {"port": "p", "endpoint": "e"}
 
 
 class Options(UsageOptions):
-    """Options of the command; ``twistd echoactor --help`` prints them."""
+    """
+    Options of the command; ``twistd echoactor --help`` prints them.
 
-    synopsis = "[-p PORT] [-e ENDPOINT]..."
+    Those of :class:`~echoactor.ServerOptions` are added below.
+
+    :ivar server: what they come to, after parsing.
+    """
+
+    synopsis = "[-p PORT] [-e ENDPOINT]... [option]..."
     longdesc = (
         "An echo server (RFC 862): each connection is an actor that sends back the bytes it receives. "
         "SIGTERM or SIGINT stops it, a second one at once."
@@ -39,23 +48,22 @@ class Options(UsageOptions):
 
     def __init__(self) -> None:
         super().__init__()
-        self["port"] = None
-        self["endpoints"] = []
+        self._given: dict[str, Any] = {}
+        self.server = ServerOptions()
 
-    def opt_port(self, text: str) -> None:
-        """TCP port to listen on, 0 for any free one  [default: 8080, unless an --endpoint is given]"""
-        if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-            raise UsageError(f"--port: {text!r} is not a number from 0 to 65535")
-        if self["port"] is not None:
-            raise UsageError("--port: given twice; give further ports as --endpoint tcp:PORT")
-        self["port"] = int(text)
-
-    def opt_endpoint(self, description: str) -> None:
-        """Twisted server endpoint to listen on, such as tcp6:8080 or unix:/run/echo; may be repeated"""
-        self["endpoints"].append(description)
-
-    opt_p = opt_port
-    opt_e = opt_endpoint
+    def take(self, name: str, text: str) -> None:
+        """Take an option of the server's."""
+        kind = kind_of(name)
+        try:
+            value = kind.check(kind.parse(text))
+        except ValueError as error:
+            raise UsageError(f"{_dashed(name)}: {error}") from None
+        if kind.is_list:
+            value = (*self._given.get(name, ()), *value)
+        elif name in self._given:
+            more = "; give further ports as --endpoint tcp:PORT" if name == "port" else ""
+            raise UsageError(f"{_dashed(name)}: given twice{more}")
+        self._given[name] = value
 
     def opt_version(self) -> None:
         """Print the version and exit"""
@@ -66,6 +74,15 @@ class Options(UsageOptions):
         """Take no arguments."""
         if args:
             raise UsageError(f"unexpected argument {args[0]!r}; a port is given as --port {args[0]}")
+
+    def postOptions(self) -> None:
+        """Put together what was given."""
+        if not {"port", "tls_port", "endpoints"} & self._given.keys():
+            self._given["port"] = DEFAULT_PORT
+        try:
+            self.server = ServerOptions(**self._given)
+        except ValueError as error:
+            raise UsageError(_in_words_of_the_command(str(error))) from None
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -78,6 +95,39 @@ class Options(UsageOptions):
             super().parseOptions(options)
         except UsageError as error:
             raise SystemExit(f"echoactor: {error}; twistd echoactor --help lists the options") from None
+
+
+def _dashed(name: str) -> str:
+    """An option as the command has it."""
+    return "--" + ALIASES.get(name, name).replace("_", "-")
+
+
+def _in_words_of_the_command(text: str) -> str:
+    """A text about :class:`ServerOptions`, with the command's names."""
+    text = re.sub(r"^\w+(?=: )", lambda name: _dashed(name[0]), text)
+    return re.sub(r"`(\w+)`", lambda name: _dashed(name[1]), text)
+
+
+def _option_method(name: str, kind: Kind, meaning: str) -> Callable[..., None]:
+    """What ``usage.Options`` calls for one option; a method with a parameter is an option with a value."""
+
+    def with_value(self: Options, text: str) -> None:
+        self.take(name, text)
+
+    def flag(self: Options) -> None:
+        self.take(name, "yes")
+
+    method = with_value if kind.placeholder else flag
+    method.__doc__ = _in_words_of_the_command(meaning)
+    return method
+
+
+for _option in fields(ServerOptions):
+    _name = ALIASES.get(_option.name, _option.name)
+    _method = _option_method(_option.name, kind_of(_option.name), _option.metadata["help"])
+    setattr(Options, f"opt_{_name}", _method)
+    if _name in SHORT:
+        setattr(Options, f"opt_{SHORT[_name]}", _method)
 
 
 class _Command(MultiService):
@@ -139,19 +189,6 @@ def _told_in_one_line() -> Iterator[None]:
         raise
 
 
-def _why_not(error: Exception) -> str:
-    """What is wrong with an endpoint string, without the parser's internals."""
-    match error:
-        case ImportError():
-            return f"the package {error.name} is not installed (pip install 'twisted[tls]')"
-        case OSError():
-            return f"{error.filename}: {error.strerror}"
-        case ValueError() if "endpoint type" in str(error):
-            return str(error)
-        case _:
-            return "its arguments do not fit its type"
-
-
 def makeService(options: Options) -> IService:
     """
     Make the service that the command runs.
@@ -162,16 +199,9 @@ def makeService(options: Options) -> IService:
 
     system = ActorSystem(reactor, "echoactor")
     log_connections(system.events)
-    factory = EchoFactory(system)
-    descriptions = list(options["endpoints"])
-    if options["port"] is not None or not descriptions:
-        port = DEFAULT_PORT if options["port"] is None else options["port"]
-        descriptions.insert(0, f"tcp:{port}:backlog={BACKLOG}")
-    for description in descriptions:
-        try:
-            endpoint = serverFromString(reactor, description)
-        except Exception as error:  # each endpoint parser raises what it likes
-            line = f"echoactor: --endpoint: {description!r} cannot be used: {_why_not(error)}"
-            raise SystemExit(f"{line}; an endpoint is written like tcp:8080 or unix:/run/echo") from None
-        Listener(endpoint, factory, description).setServiceParent(system)
+    try:
+        server = Server(EchoFactory(system), options.server)
+    except ValueError as error:
+        raise SystemExit(f"echoactor: {_in_words_of_the_command(str(error))}") from None
+    server.setServiceParent(system)
     return _Command(system)

@@ -3,14 +3,15 @@ The write path of a connection, and the stops on its reading.
 
 A Twisted transport defers each write to the reactor's next poll. When nothing
 is buffered, the socket can take the bytes at once, which halves the work for
-each message; the rest of a write that the socket did not take whole goes the
-ordinary way, and meanwhile the connection reads nothing.
+each message. The rest of a write that the socket did not take whole goes the
+ordinary way; until it is sent, the connection reads nothing, and further
+writes wait here, where they can be counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
@@ -22,6 +23,22 @@ PLAIN_TRANSPORTS = (tcp.Server, tcp.Client)
 """The classes that send exactly the bytes they are given through ``socket.send``.
 A subclass or a wrapper may do something to the bytes first (TLS does), and a
 UNIX socket may have file descriptors to send along."""
+
+
+CHUNK = 64 * 1024
+"""Bytes of what waits that are handed to Twisted's transport at a time: as much
+as it buffers before it asks for a pause. More would be out of the count."""
+
+
+class Owner(Protocol):
+    """Whose transport it is."""
+
+    @property
+    def max_write_buffer(self) -> int:
+        """Bytes that may wait for the peer."""
+
+    def peer_is_too_slow(self) -> None:
+        """More than that wait."""
 
 
 class Stop:
@@ -50,10 +67,7 @@ class _Backpressure:
         self._producer = producer
 
     def pauseProducing(self) -> None:
-        # TLS also pauses what is written before its handshake is over; to stop
-        # reading then would be to wait for ever.
-        if not self._connection.in_handshake():
-            self._connection.stop_reading(Stop.PEER_IS_SLOW)
+        self._connection.filled()
         if self._producer is not None:
             self._producer.pauseProducing()
 
@@ -61,7 +75,7 @@ class _Backpressure:
         if self._producer is None:
             self._connection.drained()
         else:
-            self._connection.go_on_reading(Stop.PEER_IS_SLOW)
+            self._connection.write_waiting()
             self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -78,16 +92,23 @@ class ConnectionTransport:
     faster, and reading goes on when no :class:`Stop` is left. Writes keep their order.
 
     :param transport: the Twisted transport, of any kind.
+    :param owner: hears when too much waits; without one, there is no bound.
     """
 
-    __slots__ = ("_at_once", "_closing", "_producing", "_send", "_stops", "_transport", "_users_producer")
+    __slots__ = (
+        *("_at_once", "_closing", "_is_full", "_owner", "_producing", "_send"),
+        *("_stops", "_transport", "_users_producer", "_waiting"),
+    )
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, transport: Any, owner: Owner | None = None) -> None:
         self._transport = transport
+        self._owner = owner
         self._stops = 0
         self._users_producer = False
         self._producing = False  # our producer is registered
         self._closing = False
+        self._is_full = False  # the real transport has all that it should hold
+        self._waiting: bytearray | None = None  # what was written meanwhile
         self._at_once = type(transport) in PLAIN_TRANSPORTS
         # How to write at once; None while something is ahead in the buffer.
         self._send: Callable[[bytes], int] | None = None
@@ -120,6 +141,9 @@ class ConnectionTransport:
             if sent == len(data):
                 return
             data = data[sent:]
+        elif self._is_full:
+            self._wait(data)
+            return
         self._transport.write(data)
         if send is None:
             return
@@ -128,8 +152,27 @@ class ConnectionTransport:
             self._register(streaming=True)
         else:
             self._send = None
-            self.stop_reading(Stop.PEER_IS_SLOW)
+            self.filled()
             self._register(streaming=False)
+
+    def _wait(self, data: bytes) -> None:
+        """Let a write wait until those before it are sent."""
+        if self._waiting is None:
+            self._waiting = bytearray()
+        self._waiting += data
+        if self._owner is not None and len(self._waiting) > self._owner.max_write_buffer:
+            self._owner.peer_is_too_slow()
+
+    def write_waiting(self) -> None:
+        """The real transport has room again: write what waits, and read again when all of it is written."""
+        self._is_full = False
+        while self._waiting and not self._is_full:
+            chunk = bytes(self._waiting[:CHUNK])
+            del self._waiting[:CHUNK]
+            self.write(chunk)
+        if not self._is_full:
+            self._waiting = None
+            self.go_on_reading(Stop.PEER_IS_SLOW)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Write several pieces; see ``ITransport``."""
@@ -146,7 +189,15 @@ class ConnectionTransport:
         if self._users_producer:
             self._users_producer = False
             self._transport.unregisterProducer()
-            self.go_on_reading(Stop.PEER_IS_SLOW)
+            self._register(streaming=True)
+            self.write_waiting()
+
+    def startTLS(self, *args: Any) -> Any:
+        """Encrypt what is written from now on, and nothing that was written before; see ``ITLSTransport``."""
+        self._leave_fast_path()
+        try:
+            return self._transport.startTLS(*args)
+        finally:
             self._register(streaming=True)
 
     def loseConnection(self) -> None:
@@ -167,6 +218,7 @@ class ConnectionTransport:
     def abortConnection(self) -> None:
         """Close at once; see ``ITCPTransport``."""
         self._closing = True
+        self._waiting = None
         self._leave_fast_path()
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()
@@ -192,6 +244,10 @@ class ConnectionTransport:
             if not self._stops:
                 self._transport.resumeProducing()
 
+    def is_held_back(self) -> bool:
+        """Whether it is this side alone that keeps the peer from being heard."""
+        return bool(self._stops & (Stop.ACTOR_AWAITS | Stop.MAILBOX_IS_FULL | Stop.USER))
+
     def input_ended(self) -> None:
         """The peer has sent all. Reading again would bring the same end again."""
         self._stops |= Stop.END_OF_INPUT
@@ -206,6 +262,8 @@ class ConnectionTransport:
         self._stops |= Stop.CLOSED
         self._closing = True
         self._producing = False
+        self._waiting = None
+        self._owner = None
         self._leave_fast_path()
 
     def _register(self, streaming: bool) -> None:
@@ -221,6 +279,14 @@ class ConnectionTransport:
         tls = self.getHandle()
         return tls.get_peer_finished() is None or tls.get_finished() is None
 
+    def filled(self) -> None:
+        """The real transport holds enough: let the peer read first."""
+        self._is_full = True
+        # TLS also pauses what is written before its handshake is over; to stop
+        # reading then would be to wait for ever.
+        if not self.in_handshake():
+            self.stop_reading(Stop.PEER_IS_SLOW)
+
     def drained(self) -> None:
         """All that was buffered is sent."""
         # A pull producer is also asked when it is registered, before anything is sent.
@@ -234,7 +300,7 @@ class ConnectionTransport:
             self._send = self._transport.socket.send
         else:
             self._register(streaming=True)
-        self.go_on_reading(Stop.PEER_IS_SLOW)
+        self.write_waiting()
 
     def _leave_fast_path(self) -> None:
         """Hand the real transport over as Twisted has it: no producer of ours, nothing past its buffer."""
@@ -243,4 +309,8 @@ class ConnectionTransport:
         if self._producing:
             self._producing = False
             self._transport.unregisterProducer()
-            self.go_on_reading(Stop.PEER_IS_SLOW)
+        self._is_full = False
+        self.go_on_reading(Stop.PEER_IS_SLOW)
+        if self._waiting:
+            waiting, self._waiting = bytes(self._waiting), None
+            self._transport.write(waiting)

@@ -13,9 +13,9 @@ from twisted.internet.endpoints import serverFromString
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from echoactor import ActorSystem, EchoFactory, Listener
+from echoactor import ActorSystem, EchoFactory, Server, ServerOptions
 
-ECHO = f"tcp:{os.environ.get('ECHO_PORT', '8080')}"
+ECHO = int(os.environ.get("ECHO_PORT", "8080"))
 WEB = f"tcp:{os.environ.get('WEB_PORT', '8081')}:interface=127.0.0.1"
 
 
@@ -36,7 +36,7 @@ class Page(Resource):
 application = Application("echo and web")
 
 system = ActorSystem(reactor)
-Listener(serverFromString(reactor, ECHO), EchoFactory(system), ECHO).setServiceParent(system)
+Server(EchoFactory(system), ServerOptions(port=ECHO)).setServiceParent(system)
 system.setServiceParent(application)
 
 web = StreamServerEndpointService(serverFromString(reactor, WEB), Site(Page(system)))

@@ -12,7 +12,6 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
@@ -23,7 +22,8 @@ from echoactor import (
     ActorSystem,
     Call,
     ChildSpec,
-    Listener,
+    Server,
+    ServerOptions,
     SupervisorSpec,
 )
 from echoactor.errors import CallFailed
@@ -83,7 +83,7 @@ async def main(reactor: Any, port: str = "8084") -> None:
     await system.start_child(SupervisorSpec([ChildSpec(Counter, name="counter")], intensity=10))
     factory = ActorFactory(system)
     factory.protocol = Echo
-    Listener(serverFromString(reactor, f"tcp:{port}"), factory, f"tcp:{port}").setServiceParent(system)
+    Server(factory, ServerOptions(port=int(port))).setServiceParent(system)
     system.startService()
     await Deferred()
 

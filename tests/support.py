@@ -16,14 +16,31 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from twisted.internet import error, tcp
+from twisted.internet import error, reactor as global_reactor, tcp
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
-from echoactor import Actor, ActorFactory, ActorProtocol, Address, Call
+from echoactor import (
+    Actor,
+    ActorFactory,
+    ActorProtocol,
+    ActorSystem,
+    Address,
+    Call,
+    EchoFactory,
+    Server,
+    ServerOptions,
+)
 from echoactor.testing import ClockSystem
+
+reactor: Any = global_reactor
 
 
 class ActorTestCase(SynchronousTestCase):
@@ -61,6 +78,20 @@ class ActorTestCase(SynchronousTestCase):
         """An actor that keeps what it receives, and the list it keeps it in."""
         received: list[Any] = []
         return self.spawn(Recorder, received), received
+
+
+def log_lines(test: Any, namespace: str = "echoactor") -> list[str]:
+    """A list that gets the text of each log line of the package, until the test is over."""
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event.get("log_namespace", "").startswith(namespace):
+            lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    test.addCleanup(globalLogPublisher.removeObserver, observe)
+    return lines
 
 
 def count_lines(action: Callable[[], object]) -> int:
@@ -214,6 +245,73 @@ class ConnectionTestCase(ActorTestCase):
             except BlockingIOError:
                 self.poll(1)
         return sent
+
+
+class Client(Protocol):
+    """Collects what it gets; ``closed`` fires with all of it when the connection is gone."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.got = bytearray()
+        self.closed: Deferred[bytes] = Deferred()
+        self.waiting: list[tuple[int, Deferred[bytes]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got += data
+        for entry in [entry for entry in self.waiting if len(self.got) >= entry[0]]:
+            self.waiting.remove(entry)
+            entry[1].callback(bytes(self.got))
+
+    def read(self, size: int) -> Deferred[bytes]:
+        """Fires when so many bytes have come in all."""
+        done: Deferred[bytes] = Deferred()
+        self.waiting.append((size, done))
+        self.dataReceived(b"")
+        return done
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.closed.callback(bytes(self.got))
+
+
+class RealTestCase(TestCase):
+    """A test with a system on the real reactor."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.system = ActorSystem(reactor, "test")
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+
+    async def serve(self, endpoint: Any, factory: Any = None) -> Any:
+        """Listen until the test is over; returns the address of the port."""
+        port = await endpoint.listen(factory or EchoFactory(self.system))
+        self.addCleanup(self.system.stopService)
+        self.addCleanup(port.stopListening)
+        return port.getHost()
+
+    def start(self, options: ServerOptions, factory: Any = None) -> Server:
+        """Start a server under the system, until the test is over."""
+        server = Server(factory or EchoFactory(self.system), options)
+        server.setServiceParent(self.system)
+        self.system.startService()
+        self.addCleanup(self.system.stopService)
+        return server
+
+    async def serve_tcp(self, factory: Any = None) -> Any:
+        """Listen on TCP; returns a client endpoint."""
+        host = await self.serve(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), factory)
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
+
+    def client_of(self, server: Server, place: int = 0) -> TCP4ClientEndpoint:
+        """A client's endpoint for one of a server's ports."""
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", server.addresses[place].port)
+
+    async def connect(self, endpoint: Any) -> Client:
+        client: Client = await endpoint.connect(Factory.forProtocol(Client))
+        return client
 
 
 def make_certificate(directory: Path) -> Path:

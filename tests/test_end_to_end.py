@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet import reactor as global_reactor
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import DeferredList
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP4ServerEndpoint,
@@ -21,45 +19,15 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
     wrapServerTLS,
 )
-from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.python.failure import Failure
-from twisted.trial.unittest import TestCase
 
-from echoactor import ActorFactory, ActorProtocol, ActorSystem, EchoFactory, Listener
+from echoactor import ActorFactory, ActorProtocol, EchoFactory, Server, ServerOptions
 
-from .support import make_certificate
+from .support import RealTestCase, make_certificate
 
 reactor: Any = global_reactor
-
-
-class Client(Protocol):
-    """Collects what it gets; ``closed`` fires with all of it when the connection is gone."""
-
-    transport: Any
-
-    def __init__(self) -> None:
-        self.got = bytearray()
-        self.closed: Deferred[bytes] = Deferred()
-        self.waiting: list[tuple[int, Deferred[bytes]]] = []
-
-    def dataReceived(self, data: bytes) -> None:
-        self.got += data
-        for entry in [entry for entry in self.waiting if len(self.got) >= entry[0]]:
-            self.waiting.remove(entry)
-            entry[1].callback(bytes(self.got))
-
-    def read(self, size: int) -> Deferred[bytes]:
-        """Fires when so many bytes have come in all."""
-        done: Deferred[bytes] = Deferred()
-        self.waiting.append((size, done))
-        self.dataReceived(b"")
-        return done
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        self.closed.callback(bytes(self.got))
 
 
 def send_close_and_read(port: int, certificate: str, size: int) -> bytes:
@@ -98,34 +66,6 @@ def send_close_and_read(port: int, certificate: str, size: int) -> bytes:
             data = wire.recv(1 << 20)
         sending.join()
         return data
-
-
-class RealTestCase(TestCase):
-    """A test with a system on the real reactor."""
-
-    timeout = 30
-
-    def setUp(self) -> None:
-        self.system = ActorSystem(reactor, "test")
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = Path(directory.name)
-
-    async def serve(self, endpoint: Any, factory: Any = None) -> Any:
-        """Listen until the test is over; returns the address of the port."""
-        port = await endpoint.listen(factory or EchoFactory(self.system))
-        self.addCleanup(self.system.stopService)
-        self.addCleanup(port.stopListening)
-        return port.getHost()
-
-    async def serve_tcp(self, factory: Any = None) -> Any:
-        """Listen on TCP; returns a client endpoint."""
-        host = await self.serve(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), factory)
-        return TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
-
-    async def connect(self, endpoint: Any) -> Client:
-        client: Client = await endpoint.connect(Factory.forProtocol(Client))
-        return client
 
 
 class EchoTests(RealTestCase):
@@ -272,24 +212,25 @@ class StartTLSTests(RealTestCase):
 
 
 class ComposingTests(RealTestCase):
-    async def test_listener_in_a_system(self) -> None:
-        """A Listener under a system under a MultiService serves, and stops with it; no socket is left."""
+    async def test_server_in_a_system(self) -> None:
+        """A Server under a system under a MultiService serves, and stops with it; no socket is left."""
         parent = MultiService()
         self.system.setServiceParent(parent)
-        listener = Listener(
-            TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), EchoFactory(self.system), "a test"
-        )
-        listener.setServiceParent(self.system)
+        server = Server(EchoFactory(self.system), ServerOptions(port=0, interface="127.0.0.1"))
+        server.setServiceParent(self.system)
         parent.privilegedStartService()
         parent.startService()
-        assert listener.port is not None
-        host: Any = listener.port.getHost()
+        [host] = server.addresses
         client = await self.connect(TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
         client.transport.write(b"hello")
         await client.read(5)
-        await parent.stopService()
-        self.assertEqual(await client.closed, b"hello")
-        self.assertEqual((self.system.count_actors(), listener.port), (0, None))
+        stopped = parent.stopService()
+        client.transport.write(b" again")  # it is served on
+        await client.read(11)
+        client.transport.loseConnection()
+        await stopped
+        self.assertEqual(await client.closed, b"hello again")
+        self.assertEqual((self.system.count_actors(), server.addresses), (0, []))
 
     async def test_stop_flushes(self) -> None:
         """What was read before the stop is echoed before the connection closes."""

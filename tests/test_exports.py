@@ -16,8 +16,8 @@ class NamesTests(SynchronousTestCase):
             """
             Actor ActorError ActorFactory ActorProtocol ActorSystem Address BackOff Call ChildSpec
             CoroutineActor Crash Down DynamicSupervisor DynamicSupervisorSpec EchoFactory
-            EchoProtocol EndOfInput Exit Groups Listener MailboxBound Monitor Shutdown Supervisor
-            SupervisorSpec Timeout
+            EchoProtocol EndOfInput Exit Groups MailboxBound Monitor Server ServerOptions Shutdown
+            Supervisor SupervisorSpec Timeout
             """.split(),
         )
         names = {

@@ -25,7 +25,8 @@ from echoactor import (
 )
 from echoactor.errors import CalleeExited, NotAnActor
 from echoactor.events import ActorEnded, ActorSpawned, ConnectionClosed, ConnectionOpened
-from echoactor.protocol import CLOSE_TIME, MAILBOX_LIMIT
+from echoactor.options import ServerOptions
+from echoactor.protocol import MAILBOX_LIMIT
 
 from .support import ActorTestCase, ConnectionTestCase, Recorder
 
@@ -215,7 +216,7 @@ class ConnectionTests(WireTestCase):
         """A connection that does not close in time is aborted."""
         server = self.connect()
         server.dataReceived(b"exit")
-        self.pass_time(CLOSE_TIME - 1)
+        self.pass_time(ServerOptions().close_timeout - 1)
         self.assertFalse(self.wire.aborting)
         self.pass_time(1)
         self.assertTrue(self.wire.aborting)

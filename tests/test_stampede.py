@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall, deferLater
@@ -18,7 +18,7 @@ from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from echoactor import ActorFactory, Address, EchoProtocol, Listener
+from echoactor import ActorFactory, Address, EchoProtocol, Server, ServerOptions
 
 from .test_end_to_end import RealTestCase, reactor
 
@@ -115,13 +115,10 @@ class StampedeTests(RealTestCase):
         living: dict[Address, None] = {}
         factory = ActorFactory(self.system)
         factory.protocol = lambda: Counted(living)
-        listener = Listener(
-            TCP4ServerEndpoint(reactor, 0, backlog=1024, interface="127.0.0.1"), factory, "a stampede"
-        )
-        listener.setServiceParent(self.system)
+        server = Server(factory, ServerOptions(port=0, interface="127.0.0.1"))
+        server.setServiceParent(self.system)
         self.system.startService()
-        assert listener.port is not None
-        host: Any = listener.port.getHost()
+        [host] = server.addresses
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
 
         clients: dict[int, Client] = {}

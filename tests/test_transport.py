@@ -9,7 +9,8 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import IPushProducer, ITCPTransport, ITLSTransport
 from zope.interface import implementer
 
-from echoactor import ActorProtocol
+from echoactor import ActorProtocol, ServerOptions, Shutdown
+from echoactor.events import ActorEnded
 
 from .support import ConnectionTestCase
 
@@ -132,6 +133,52 @@ class WriteTests(ConnectionTestCase):
         self.poll()
         with self.assertRaises(ConnectionResetError):
             client.recv(100)
+
+    def test_bounded(self) -> None:
+        """What waits for a peer that does not read is bounded; then the connection is aborted, and says why."""
+        reasons: list[Any] = []
+        self.system.events.subscribe(ActorEnded, lambda event: reasons.append(event.reason))
+        for transport_class in (tcp.Server, Subclassed):
+            client = self.connect(Silent, transport_class)
+            self.server.factory.use(ServerOptions(max_write_buffer=len(BIG)))
+            written = 0
+            while not reasons and written < 100:
+                self.server.transport.write(BIG)
+                written += 1
+                self.poll()
+            # The first write is taken by the transport, the second waits, the third is too much.
+            self.assertEqual((written, reasons), (3, [Shutdown("slow consumer")]))
+            reasons.clear()
+            client.close()
+
+    def test_slow_is_not_stalled(self) -> None:
+        """A peer that reads slowly, but does, gets all of what is more than may wait at once."""
+        for transport_class in (tcp.Server, Subclassed):
+            client = self.connect(Silent, transport_class)
+            self.server.factory.use(ServerOptions(max_write_buffer=len(BIG) // 2))
+            sent, got = bytearray(), bytearray()
+            for number in range(200):
+                piece = bytes([number]) * 20_000
+                self.server.transport.write(piece)
+                sent += piece
+                while len(sent) - len(got) > len(BIG) // 3:
+                    got += self.read_some(client) or b""
+            self.server.transport.loseConnection()
+            got += self.read_all(client)
+            self.assertEqual(got, sent)
+
+    def test_small_writes_in_order(self) -> None:
+        """Many small writes that have to wait arrive whole and in order, whatever the transport."""
+        for transport_class in (tcp.Server, Subclassed):
+            client = self.connect(Silent, transport_class)
+            self.server.transport.write(BIG)
+            expected = bytearray(BIG)
+            for number in range(50_000):
+                piece = number.to_bytes(3, "big")
+                self.server.transport.write(piece)
+                expected += piece
+            self.server.transport.loseConnection()
+            self.assertEqual(self.read_all(client), expected)
 
     def test_half_close(self) -> None:
         """loseWriteConnection sends what was written, then the end, also from a full socket."""

@@ -1,0 +1,259 @@
+"""Listening: where a server's connections come from, taken in as the gate has room for them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred, execute, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from .errors import ListenError
+from .gate import Gate
+from .options import ServerOptions
+from .timers import Timer, Timers
+
+__all__ = ["Listener", "PortEndpoint", "cause_of", "endpoint_of"]
+
+_log = Logger()
+
+BACK_OFF = 0.1
+"""Seconds that a port which could not accept is left alone. The kernel would
+report it again at once, and accept fail again, some thousand times a second."""
+
+
+@implementer(IStreamServerEndpoint)
+class PortEndpoint:
+    """
+    A TCP port. Twisted's endpoints cannot share theirs with other processes.
+
+    :param reactor: an ``IReactorTCP``.
+    :param port: its number.
+    :param options: those about listening.
+    """
+
+    def __init__(self, reactor: Any, port: int, options: ServerOptions) -> None:
+        self._reactor = reactor
+        self._port = port
+        self._options = options
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; see ``IStreamServerEndpoint``."""
+        where, backlog = self._options.interface, self._options.backlog
+        port: Any = self._port
+        if self._options.reuse_port:
+            port = tcp.makeBinding(where, port, reuseAddress=True, reusePort=True)
+        return execute(self._reactor.listenTCP, port, protocolFactory, backlog=backlog, interface=where)
+
+
+class Listener:
+    """
+    Listens on one endpoint.
+
+    The port accepts as many connections as the gate has room for, and no
+    more: beyond that, clients wait in the kernel's queue.
+
+    :param endpoint: where to listen.
+    :param factory: makes the connections' protocols, and asks the gate.
+    :param description: names the endpoint in log lines and errors.
+    :param gate: says how many may come in.
+    :param timers: for the pause after a failed accept.
+    """
+
+    def __init__(
+        self,
+        endpoint: IStreamServerEndpoint,
+        factory: IProtocolFactory,
+        description: str,
+        gate: Gate,
+        timers: Timers,
+    ) -> None:
+        self._endpoint = endpoint
+        self._factory = factory
+        self._description = description
+        self._gate = gate
+        self._timers = timers
+        self._wanted = False  # open, or about to be
+        self._back_off: Timer | None = None
+        self._read: Callable[[], Any] | None = None  # the port's own doRead
+        self.port: Any = None  # an IListeningPort, while it is open
+        gate.watch(self._look)
+
+    def open(self) -> None:
+        """
+        Open the port, unless it is open already.
+
+        :raises ListenError: it cannot be opened; the text names the endpoint and the cause.
+        """
+        if self._wanted:
+            return
+        self._wanted = True
+        failures: list[Failure] = []
+        opening = self._endpoint.listen(self._factory)
+        opening.addErrback(self._try_without_stale_file)
+        opening.addCallbacks(self._opened, failures.append)
+        if failures:
+            self._wanted = False
+            raise ListenError(f"cannot listen on {self._description}: {cause_of(failures[0])}")
+        # An endpoint that takes its time has nobody to raise to any more.
+        opening.addCallback(lambda _: self._log_late(failures))
+
+    def close(self) -> Deferred[Any]:
+        """
+        Close the port, once those who wait in its queue are taken in, up to the limit.
+
+        :returns: a Deferred that fires when it is closed.
+        """
+        self._wanted = False
+        port, self.port = self.port, None
+        if self._back_off is not None:
+            self._back_off.cancel()
+            self._back_off = None
+        closing: Deferred[Any] = maybeDeferred(lambda: None if port is None else port.stopListening())
+        return closing.addErrback(self._log_not_closed)
+
+    def _opened(self, port: Any) -> None:
+        if not self._wanted:  # closed meanwhile
+            port.stopListening()
+            return
+        self.port = port
+        if _can_be_gated(port):
+            # Set on this one port, because an endpoint makes its port itself.
+            self._read, lost = port.doRead, port.connectionLost
+            port.doRead = self._accept
+            port.connectionLost = lambda reason: self._lost(port, lost, reason)
+            self._look()
+        where = str(port.getHost())
+        _log.info("listening on {address} ({endpoint})", address=where, endpoint=self._description)
+
+    def _accept(self) -> None:
+        """Accept as many as may come in; it stands in for the port's ``doRead``."""
+        if self._gate.room and not self._accept_some():
+            self._back_off = self._timers.schedule(BACK_OFF, self._go_on)
+            self._look()
+
+    def _accept_some(self) -> bool:
+        """Accept some of those who wait in the queue; False if none could be."""
+        before = self._gate.arrivals
+        self.port.numberAccepts = min(self.port.numberAccepts, self._gate.room)
+        assert self._read is not None
+        self._read()
+        return self._gate.arrivals > before
+
+    def _go_on(self) -> None:
+        self._back_off = None
+        self._look()
+
+    def _look(self) -> None:
+        """Accept while the gate has room."""
+        if self._read is not None and self.port is not None:
+            if self._gate.room and self._back_off is None:
+                self.port.resumeProducing()
+            else:
+                self.port.pauseProducing()
+
+    def _lost(self, port: Any, lost: Callable[[Failure], None], reason: Failure) -> None:
+        """
+        The port is about to be closed; it stands in for the port's ``connectionLost``.
+
+        Closing resets those who wait in its queue, and they have been told
+        that they are connected.
+        """
+        self.port = port
+        # A socket that was handed in (no backlog) keeps its queue, for the next to whom it is handed.
+        for _ in range(port.backlog or 0):
+            if not (self._gate.room and self._accept_some()):
+                break
+        self.port = self._read = None
+        try:
+            lost(reason)
+        except OSError as error:
+            _log.warn("{endpoint}: {cause}", endpoint=self._description, cause=error.strerror)
+            tcp.Port.connectionLost(port, reason)
+
+    def _try_without_stale_file(self, failure: Failure) -> Deferred[IListeningPort] | Failure:
+        """The socket file of a server that died is in the way of the next, until it is removed."""
+        error = failure.value
+        if not (isinstance(error, CannotListenError) and isinstance(error.port, bytes)):
+            return failure
+        path = Path(error.port.decode(errors="surrogateescape"))
+        if error.socketError.errno != errno.EADDRINUSE or not _is_stale(path):
+            return failure
+        path.unlink(missing_ok=True)
+        return self._endpoint.listen(self._factory)
+
+    def _log_late(self, failures: list[Failure]) -> None:
+        for failure in failures:
+            self._wanted = False
+            _log.error(
+                "cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=cause_of(failure)
+            )
+
+    def _log_not_closed(self, failure: Failure) -> None:
+        _log.failure("{endpoint} could not be closed", failure, endpoint=self._description)
+
+
+def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
+    """
+    The endpoint that a text of Twisted's describes, such as ``tcp:8080``.
+
+    :raises ValueError: it describes none; the text says why.
+    """
+    full = description
+    if description.startswith("unix:") and ":lockfile=" not in description:
+        # Twisted's lock file names a process. In a container the next server has
+        # the same number as the one that died, and would wait for itself.
+        full += ":lockfile=0"
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, full)
+    except Exception as error:  # each parser raises what it likes
+        why = f"{description!r} cannot be used: {_why_not(error)}"
+        raise ValueError(f"{why}; an endpoint is written like tcp:8080 or unix:/run/echo") from None
+    return endpoint
+
+
+def cause_of(failure: Failure) -> str:
+    """The operating system's own words, where there are some."""
+    error = getattr(failure.value, "socketError", failure.value)
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _why_not(error: Exception) -> str:
+    """What is wrong with an endpoint string, without the parser's internals."""
+    match error:
+        case ImportError():
+            return f"the package {error.name} is not installed (pip install 'echoactor[tls]')"
+        case OSError():
+            return f"{error.filename}: {error.strerror}"
+        case ValueError() if "endpoint type" in str(error):
+            return str(error)
+        case _:
+            return "its arguments do not fit its type"
+
+
+def _can_be_gated(port: object) -> bool:
+    """Whether it accepts by Twisted's ``doRead``, as TCP and UNIX ports do on all its reactors but IOCP."""
+    return isinstance(port, tcp.Port)
+
+
+def _is_stale(path: Path) -> bool:
+    """Whether it is a socket that nobody listens on."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(str(path))
+    except OSError as error:
+        return error.errno == errno.ECONNREFUSED
+    return False
