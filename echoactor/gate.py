@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 
-from .networks import Host, host_of
+from .networks import Host, Networks, host_of
 from .options import ServerOptions
 
 __all__ = ["Gate"]
@@ -28,8 +28,8 @@ class Gate:
         self.is_open = True
         self._max_connections = options.max_connections
         self._per_address = options.max_connections_per_address
-        self._allow = options.allow
-        self._deny = options.deny
+        self._allow = Networks(options.allow)
+        self._deny = Networks(options.deny)
         self._asks_for_host = bool(self._per_address or self._allow or self._deny)
         self._by_host: dict[Host, int] = {}
         self._was_full = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from math import inf
@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from .networks import Networks
+from .networks import Network, Networks
 
 __all__ = ["Kind", "ServerOptions", "kind_of"]
 
@@ -143,7 +143,7 @@ class ServerOptions:
     tls_port: int | None = _option(
         PORT, None, "TCP port for TLS; needs `certificate` or `certificate_directory`"
     )
-    endpoints: tuple[str | IStreamServerEndpoint, ...] = _option(
+    endpoints: Sequence[str | IStreamServerEndpoint] = _option(
         ENDPOINTS,
         (),
         "server endpoint of Twisted's to listen on, such as unix:/run/echo:mode=660; may be repeated",
@@ -180,15 +180,15 @@ class ServerOptions:
         "open connections of one client; further ones are closed. "
         "Default none: a thousand clients may stand behind one address",
     )
-    allow: Networks = _option(
+    allow: Sequence[str | Network] = _option(
         NETWORKS,
         Networks(),
         "networks whose clients may connect, such as 192.0.2.0/24,2001:db8::/32. Default: all",
     )
-    deny: Networks = _option(
+    deny: Sequence[str | Network] = _option(
         NETWORKS, Networks(), "networks whose clients may not connect, whatever `allow` says"
     )
-    trusted_proxies: Networks = _option(
+    trusted_proxies: Sequence[str | Network] = _option(
         NETWORKS,
         Networks(),
         "networks of proxies that send the PROXY protocol; each connection then has to come from one "

@@ -43,7 +43,8 @@ class Options(UsageOptions):
     synopsis = "[-p PORT] [-e ENDPOINT]... [option]..."
     longdesc = (
         "An echo server (RFC 862): each connection is an actor that sends back the bytes it receives. "
-        "SIGTERM or SIGINT stops it, a second one at once."
+        "Unless told where to listen, it takes TCP port 8080. SIGTERM or SIGINT stops it: it serves open "
+        "connections on for a while; a second one stops it at once."
     )
 
     def __init__(self) -> None:

@@ -6,7 +6,6 @@ import resource
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoactor import descriptors
 from echoactor.descriptors import OTHERS, make_room_for
 
 from .support import log_lines
@@ -16,8 +15,8 @@ class DescriptorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.lines = log_lines(self, "echoactor.descriptors")
         self.limits = (100, 1000)
-        self.patch(descriptors.resource, "getrlimit", lambda _: self.limits)
-        self.patch(descriptors.resource, "setrlimit", self.set)
+        self.patch(resource, "getrlimit", lambda _: self.limits)
+        self.patch(resource, "setrlimit", self.set)
 
     def set(self, _: int, limits: tuple[int, int]) -> None:
         self.limits = limits
@@ -52,6 +51,6 @@ class DescriptorTests(SynchronousTestCase):
         def refuse(*_: object) -> None:
             raise ValueError("not permitted")
 
-        self.patch(descriptors.resource, "setrlimit", refuse)
+        self.patch(resource, "setrlimit", refuse)
         make_room_for(500)
         self.assertIn("only 100 are allowed", self.lines[0])

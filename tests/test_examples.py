@@ -73,7 +73,8 @@ class ExampleTests(CommandTestCase):
             self.assertEqual(ask(b"reset"), b"0 reset\n")
             self.wait_for(lambda: ask(b"again") == b"1 again\n", "the restart of the counter")
             child.terminate()
-            self.assertEqual(ann.read(1), b"")
+            self.assertEqual(ask(b"at last"), b"2 at last\n")  # it is served until it has enough
+            ann.close()
             child.wait(20)
         self.assertEqual(self.log().count("crashed"), 2)
 
@@ -113,7 +114,8 @@ class ExampleTests(CommandTestCase):
         self.assertEqual(self.run_command(sys.executable, "-W", "error", "-c", echo).returncode, 0)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        program = counting.replace("tcp:8083", f"tcp:{self.port}:interface=127.0.0.1")
+        self.assertIn("ServerOptions(port=8083)", counting)
+        program = counting.replace("port=8083", f"port={self.port}, interface='127.0.0.1'")
         child = subprocess.Popen([sys.executable, "-W", "error", "-c", program], cwd=self.directory)
         self.addCleanup(child.wait)
         self.addCleanup(child.kill)
@@ -122,7 +124,9 @@ class ExampleTests(CommandTestCase):
             client.sendall(data)
             self.assertEqual(client.recv(100), answer)
         child.terminate()
+        client.shutdown(socket.SHUT_WR)
         self.assertEqual(client.recv(1), b"")
+        child.wait(20)
 
     def try_to_connect(self) -> socket.socket | None:
         try:
@@ -157,6 +161,7 @@ class ExampleTests(CommandTestCase):
             with urlopen(f"http://127.0.0.1:{web}/", timeout=10) as page:
                 self.assertIn(b"1 connections are actors", page.read())
             child.terminate()
+            client.shutdown(socket.SHUT_WR)
             self.assertEqual(client.recv(1), b"")
             child.wait(10)
         self.assertNotIn("Traceback", self.log())

@@ -55,9 +55,10 @@ class ListenerTests(ActorTestCase):
         self.lines = log_lines(self, "echoactor.listening")
 
     def listener(self, result: Deferred[Any]) -> Listener:
-        self.endpoint: Any = Endpoint(result)
+        endpoint: Any = Endpoint(result)
+        self.endpoint = endpoint
         factory = EchoFactory(self.system)
-        return Listener(self.endpoint, factory, "tcp:8080", factory.gate, self.system.timers)
+        return Listener(endpoint, factory, "tcp:8080", factory.gate, self.system.timers)
 
     def test_open(self) -> None:
         """The port is opened once, and the log says where."""
@@ -321,7 +322,7 @@ class EndpointTests(SynchronousTestCase):
     def test_reuse_port(self) -> None:
         """With reuse_port two servers share a port; without it, the second cannot listen."""
         options = ServerOptions(interface="127.0.0.1", reuse_port=True)
-        first = self.successResultOf(PortEndpoint(reactor, 0, options).listen(Factory()))
+        first: Any = self.successResultOf(PortEndpoint(reactor, 0, options).listen(Factory()))
         self.addCleanup(first.stopListening)
         number = first.getHost().port
         second = self.successResultOf(PortEndpoint(reactor, number, options).listen(Factory()))

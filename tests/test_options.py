@@ -38,11 +38,11 @@ class OptionsTests(SynchronousTestCase):
         """Values are kept in one form, whichever they were given in."""
         endpoint = TCP4ServerEndpoint(MemoryReactorClock(), 1)
         options = ServerOptions(
-            allow=["10.0.0.0/8"],  # type: ignore[arg-type]  # a list of texts will do
+            allow=["10.0.0.0/8"],
             idle_timeout=3,
-            endpoints=["tcp:1", endpoint],  # type: ignore[arg-type]
+            endpoints=["tcp:1", endpoint],
             tls_port=1,
-            certificate=Path("x.pem"),  # type: ignore[arg-type]
+            certificate=Path("x.pem"),  # type: ignore[arg-type]  # any path will do
         )
         self.assertEqual(options.allow, (IPv4Network("10.0.0.0/8"),))
         self.assertEqual(repr(options.idle_timeout), "3.0")

@@ -101,8 +101,10 @@ class ConnectionTests(WireTestCase):
 
     def test_delivered_at_once(self) -> None:
         """With nothing ahead, the reactor's bytes are handled within its call, and schedule nothing."""
-        self.connect().dataReceived(b"one")
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        server = self.connect()
+        scheduled = self.clock.getDelayedCalls()
+        server.dataReceived(b"one")
+        self.assertEqual((server.log[-1], self.clock.getDelayedCalls()), (b"one", scheduled))
 
     def test_queued_behind_messages(self) -> None:
         """Bytes that come after a message to the connection are handled after it."""

@@ -1,141 +1,244 @@
-"""Opening and closing ports."""
+"""A socket server from its start to its end."""
 
 from __future__ import annotations
 
 import errno
 from typing import Any
 
+from twisted.application.service import MultiService
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, ConnectionRefusedError
+from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport, StringTransportWithDisconnection
-from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
-from zope.interface import implementer
 
-from echoactor import ChildSpec, EchoFactory, EchoProtocol, Listener, Supervisor, SupervisorSpec
+from echoactor import (
+    ActorFactory,
+    ActorProtocol,
+    ChildSpec,
+    EchoFactory,
+    EchoProtocol,
+    Server,
+    ServerOptions,
+    Supervisor,
+    SupervisorSpec,
+)
 from echoactor.errors import ListenError
-from echoactor.server import server_spec
+from echoactor.events import ConnectionClosed, ConnectionRefused, DrainFinished, DrainStarted
+from echoactor.server import REPORT, server_spec
 from echoactor.testing import ClockSystem
 
-from .support import ActorTestCase
+from .support import ActorTestCase, RealTestCase, log_lines, reactor
 
 
-class Port:
-    """A listening port that remembers being closed."""
-
-    closed = False
-
-    def getHost(self) -> IPv4Address:
-        return IPv4Address("TCP", "127.0.0.1", 8080)
-
-    def stopListening(self) -> None:
-        self.closed = True
-
-
-class Endpoint:
-    """An endpoint whose listen returns what it is given."""
-
-    def __init__(self, result: Deferred[Any]) -> None:
-        self.result = result
-        self.listened = 0
-
-    def listen(self, factory: object) -> Deferred[Any]:
-        self.listened += 1
-        return self.result
-
-
-class ListenerTests(ActorTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.lines: list[str] = []
-
-        @implementer(ILogObserver)
-        def observe(event: LogEvent) -> None:
-            if event.get("log_namespace") == "echoactor.server":
-                self.lines.append(event["log_format"].format(**event))
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-
-    def listener(self, result: Deferred[Any]) -> Listener:
-        self.endpoint = Endpoint(result)
-        return Listener(self.endpoint, EchoFactory(self.system), "tcp:8080")  # type: ignore[arg-type]  # a stub
-
-    def test_privileged(self) -> None:
-        """The port is opened in privilegedStartService, once, and the log says where."""
-        port = Port()
-        listener = self.listener(succeed(port))
-        listener.privilegedStartService()
-        listener.startService()
-        self.assertEqual((self.endpoint.listened, listener.port), (1, port))
-        self.assertEqual(len(self.lines), 1)
-        self.assertIn("listening on IPv4Address(type='TCP', host='127.0.0.1', port=8080)", self.lines[0])
-
-    def test_unprivileged(self) -> None:
-        """Where privilegedStartService is never called, startService opens the port."""
-        listener = self.listener(succeed(Port()))
-        listener.startService()
-        self.assertEqual(self.endpoint.listened, 1)
-
-    def test_stop(self) -> None:
-        """Stopping closes the port; stopping what never started, or twice, does nothing."""
-        port = Port()
-        listener = self.listener(succeed(port))
-        listener.stopService()
-        listener.startService()
-        listener.stopService()
-        self.assertTrue(port.closed)
-        self.assertIsNone(listener.stopService())
-
-    def test_cannot_listen(self) -> None:
-        """A port that cannot be opened raises one clear line, with the endpoint and the system's words."""
-        cause = OSError(errno.EADDRINUSE, "Address already in use")
-        for error in (CannotListenError("", 8080, cause), cause):
-            with self.assertRaisesRegex(ListenError, "^cannot listen on tcp:8080: Address already in use$"):
-                self.listener(fail(error)).privilegedStartService()
-
-    def test_late_failure(self) -> None:
-        """An endpoint that fails later is logged; a port that comes after the stop is closed at once."""
-        pending: Deferred[Any] = Deferred()
-        self.listener(pending).startService()
-        pending.errback(OSError("too bad"))
-        self.assertEqual(self.lines, ["cannot listen on tcp:8080: too bad"])
-        pending, port = Deferred(), Port()
-        listener = self.listener(pending)
-        listener.startService()
-        listener.stopService()
-        pending.callback(port)
-        self.assertEqual((port.closed, listener.port, len(self.lines)), (True, None, 1))
-
-    def test_once(self) -> None:
-        """A port that is open is not opened again, however often the service is started."""
-        listener = self.listener(succeed(Port()))
-        for start in (listener.startService, listener.privilegedStartService, listener.startService):
-            start()
-        self.assertEqual(self.endpoint.listened, 1)
-
-    def test_again(self) -> None:
-        """After a failure, starting the system again tries again."""
-        listener = self.listener(fail(OSError("in use")))
-        listener.setServiceParent(self.system)
-        with self.assertRaises(ListenError):
-            self.system.startService()
-        self.endpoint.result = succeed(Port())
-        self.system.startService()
-        self.assertIsNotNone(listener.port)
-
-
-class ServerSpecTests(ActorTestCase):
-    """A server as a supervisor's child, on a network in memory."""
+class MemoryTestCase(ActorTestCase):
+    """A server on a network in memory."""
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.system = ClockSystem(self.reactor)
         self.clock = self.reactor
         self.factory = EchoFactory(self.system)
-        endpoint = TCP4ServerEndpoint(self.reactor, 8080)
-        spec = server_spec(endpoint, self.factory, "tcp:8080")
+
+    def connect(self) -> tuple[EchoProtocol, StringTransport]:
+        """A new connection, and its transport."""
+        protocol = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        assert isinstance(protocol, EchoProtocol)
+        transport = StringTransportWithDisconnection()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        self.settle()
+        return protocol, transport
+
+
+class DrainTests(MemoryTestCase):
+    """Stopping, on a Clock."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = Server(self.factory, ServerOptions(port=8080, shutdown_timeout=12))
+        self.server.setServiceParent(self.system)
+        self.system.startService()
+        self.events: list[Any] = []
+        for kind in (DrainStarted, DrainFinished, ConnectionClosed, ConnectionRefused):
+            self.system.events.subscribe(kind, self.events.append)
+        self.lines = log_lines(self, "echoactor.server")
+
+    def stop(self) -> Deferred[None]:
+        stopped = self.system.stopService()
+        self.settle()
+        return stopped
+
+    def test_without_connections(self) -> None:
+        """With no connection open, a drain is over at once."""
+        self.successResultOf(self.stop())
+        self.assertEqual((self.events, self.lines), ([DrainFinished(0)], []))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_served_on(self) -> None:
+        """Open connections are served on; the stop is over when the last one has ended."""
+        protocol, transport = self.connect()
+        stopped = self.stop()
+        protocol.dataReceived(b"hello")
+        self.pass_time(11)
+        protocol.dataReceived(b" again")
+        self.assertEqual(transport.value(), b"hello again")
+        self.assertNoResult(stopped)
+        protocol.connectionLost()
+        self.settle()
+        self.successResultOf(stopped)
+        started, closed, finished = self.events
+        self.assertEqual((started, closed.reason, finished), (DrainStarted(1), "normal", DrainFinished(0)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_time_is_over(self) -> None:
+        """After the shutdown timeout what is left is aborted, and the reason says so."""
+        self.connect()
+        self.connect()
+        stopped = self.stop()
+        self.pass_time(11.9)
+        self.assertNoResult(stopped)
+        self.pass_time(0.2)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events[-1], DrainFinished(2))
+        self.assertIn("shutdown timeout", str(self.events[1].reason))
+        self.assertEqual((self.system.count_actors(), self.clock.getDelayedCalls()), (0, []))
+
+    def test_reports(self) -> None:
+        """Every few seconds a line says how many are left, and for how long."""
+        first, _ = self.connect()
+        self.connect()
+        self.stop()
+        first.connectionLost()
+        self.pass_time(REPORT)
+        self.pass_time(REPORT)
+        self.pass_time(REPORT)
+        self.assertEqual(
+            self.lines,
+            [
+                "draining: 2 connections left, served on for up to 12 s",
+                "draining: 1 connections left, served on for up to 7 s",
+                "draining: 1 connections left, served on for up to 2 s",
+            ],
+        )
+
+    def test_abort(self) -> None:
+        """The system's abort ends a drain at once."""
+        self.connect()
+        stopped = self.stop()
+        self.system.abort()
+        self.settle()
+        self.successResultOf(stopped)
+
+    def test_before_everything_else(self) -> None:
+        """Services and supervised actors stop only after the drain: connections may need them."""
+        order: list[str] = []
+
+        class Database(MultiService):
+            def stopService(self) -> Any:
+                order.append("service")
+                return super().stopService()
+
+        Database().setServiceParent(self.system)
+        protocol, _ = self.connect()
+        stopped = self.stop()
+        self.assertEqual(order, [])
+        protocol.connectionLost()
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(order, ["service"])
+
+    def test_a_drain_is_no_exit_signal(self) -> None:
+        """A connection hears nothing of a drain."""
+        heard: list[Any] = []
+
+        class Curious(ActorProtocol):
+            def connectionMade(self) -> None:
+                self.trap_exits = True
+
+            def receive(self, message: Any) -> None:
+                heard.append(message)
+
+        factory: Any = self.factory
+        factory.protocol = Curious
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        self.stop()
+        self.assertEqual(heard, [])
+        protocol.connectionLost()
+        self.settle()
+
+    def test_refused_afterwards(self) -> None:
+        """A connection that comes after the drain is refused, and an event says why."""
+        self.successResultOf(self.stop())
+        peer = IPv4Address("TCP", "127.0.0.1", 1)
+        refused = self.factory.buildProtocol(peer)
+        assert refused is not None
+        self.assertNotIsInstance(refused, EchoProtocol)
+        transport = StringTransport()
+        refused.makeConnection(transport)
+        self.assertTrue(transport.disconnected)
+        self.assertEqual(self.events[-1], ConnectionRefused(peer, "the server stops"))
+
+    def test_twice(self) -> None:
+        """Draining twice waits for the same end."""
+        protocol, _ = self.connect()
+        first, second = self.server.drain(), self.server.drain()
+        self.settle()
+        self.assertNoResult(second)
+        protocol.connectionLost()
+        self.settle()
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_restart(self) -> None:
+        """A server that was stopped can be started again."""
+        self.successResultOf(self.server.stopService())
+        self.server.startService()
+        self.assertEqual(len(self.reactor.tcpServers), 2)
+        self.connect()
+        self.assertEqual(self.server.connections, 1)
+
+
+class StartTests(MemoryTestCase):
+    def test_ports(self) -> None:
+        """Ports are opened in privilegedStartService, once, or else in startService."""
+        options = ServerOptions(port=8080, endpoints=["tcp:8081:interface=127.0.0.1"])
+        server = Server(self.factory, options)
+        server.privilegedStartService()
+        server.startService()
+        self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8080, 8081])
+        Server(EchoFactory(self.system), ServerOptions(port=1)).startService()
+        self.assertEqual(len(self.reactor.tcpServers), 3)
+
+    def test_all_or_nothing(self) -> None:
+        """When one port cannot be opened, the others are closed again, and one line says which."""
+        listen, ports = self.reactor.listenTCP, []
+
+        def refuse(port: int, *args: Any, **more: Any) -> Any:
+            if port == 2:
+                raise CannotListenError("", 2, OSError(errno.EADDRINUSE, "Address already in use"))
+            ports.append(listen(port, *args, **more))
+            return ports[-1]
+
+        self.patch(self.reactor, "listenTCP", refuse)
+        server = Server(self.factory, ServerOptions(port=1, endpoints=["tcp:2", "tcp:3"]))
+        with self.assertRaisesRegex(ListenError, "^cannot listen on tcp:2: Address already in use$"):
+            server.startService()
+        self.assertEqual((len(ports), server.addresses, server.running), (1, [], False))
+
+    def test_wrong_endpoint(self) -> None:
+        """A description of no endpoint is refused at once, and the text names the option."""
+        with self.assertRaisesRegex(ValueError, "^endpoints: 'tcp' cannot be used: its arguments do not fit"):
+            Server(self.factory, ServerOptions(endpoints=["tcp"]))
+
+
+class ServerSpecTests(MemoryTestCase):
+    """A server as a supervisor's child."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        spec = server_spec(Server(self.factory, ServerOptions(port=8080)))
         self.supervisor = self.spawn(Supervisor, SupervisorSpec([ChildSpec(spec, id="server")], intensity=5))
 
     def connect(self) -> tuple[EchoProtocol, StringTransport]:
@@ -156,10 +259,10 @@ class ServerSpecTests(ActorTestCase):
         return [connections.label, listener.label, str(len(connections.children))]
 
     def test_tree(self) -> None:
-        """Connections are children beside their listener, and gone when they end."""
+        """Connections are children beside their server, and gone when they end."""
         first, transport = self.connect()
         self.connect()
-        expected = ["connections: ConnectionSupervisor", "listener: ServiceActor"]
+        expected = ["connections: ConnectionSupervisor", "server: ServiceActor"]
         self.assertEqual(self.labels(), [*expected, "2"])
         first.dataReceived(b"hello")
         self.settle()
@@ -181,23 +284,29 @@ class ServerSpecTests(ActorTestCase):
 
     def test_restart(self) -> None:
         """When the connections' supervisor dies, they go, and the port is closed and opened again."""
-        _, transport = self.connect()
+        protocol, transport = self.connect()
         assert self.factory.supervisor is not None
         self.factory.supervisor.exit("kill")
         self.settle()
         self.assertTrue(transport.disconnecting or not transport.connected)
+        protocol.connectionLost()
+        self.settle()
         self.assertEqual(len(self.reactor.tcpServers), 2)
         self.connect()
         self.assertEqual(self.labels()[2], "1")
 
     def test_stop(self) -> None:
-        """Stopping closes the listener, then the connections."""
-        protocol, _ = self.connect()
+        """Stopping closes the port; connections are served on; the supervisors end after them."""
+        protocol, transport = self.connect()
         stopped = self.system.stopService()
         self.settle()
+        self.assertEqual(self.labels()[2], "1")
+        protocol.dataReceived(b"hello")
+        self.assertEqual(transport.value(), b"hello")
         protocol.connectionLost()
         self.settle()
         self.successResultOf(stopped)
+        self.assertEqual(self.system.count_actors(), 0)
 
     def test_connection_without_a_supervisor(self) -> None:
         """A connection that comes when its supervisor is dead already does not stay."""
@@ -208,11 +317,72 @@ class ServerSpecTests(ActorTestCase):
 
     def test_port_in_use(self) -> None:
         """A port that cannot be opened is a child that cannot start, with the system's own words."""
-        failing = Endpoint(fail(CannotListenError("", 80, OSError(errno.EACCES, "Permission denied"))))
-        started = self.system.start(
-            Supervisor,
-            server_spec(failing, self.factory, "tcp:80"),  # type: ignore[arg-type]  # a stub
-        )
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise CannotListenError("", 80, OSError(errno.EACCES, "Permission denied"))
+
+        self.patch(self.reactor, "listenTCP", refuse)
+        server = Server(EchoFactory(self.system), ServerOptions(port=80))
+        started = self.system.start(Supervisor, server_spec(server))
         self.settle()
-        self.assertIn("cannot listen on tcp:80", self.failureResultOf(started).getErrorMessage())
+        self.assertIn(
+            "cannot listen on tcp:80: Permission denied", self.failureResultOf(started).getErrorMessage()
+        )
         self.flushLoggedErrors(ListenError)
+
+
+class SuspendTests(RealTestCase):
+    """As ranch does it, with real sockets."""
+
+    async def test_suspend_and_resume(self) -> None:
+        """Suspended, new clients are refused and the old are served; resumed, new ones come in again."""
+        server = self.start(ServerOptions(port=0, interface="127.0.0.1"))
+        endpoint = self.client_of(server)
+        old = await self.connect(endpoint)
+        await server.suspend()
+        self.assertEqual(server.addresses, [])
+        with self.assertRaises(ConnectionRefusedError):
+            await self.connect(endpoint)
+        old.transport.write(b"old")
+        await old.read(3)
+        server.resume()
+        new = await self.connect(self.client_of(server))
+        new.transport.write(b"new")
+        await new.read(3)
+        self.assertEqual(server.connections, 2)
+        one_left, none_left = server.wait_for_connections(1), server.wait_for_connections()
+        old.transport.loseConnection()
+        await one_left
+        self.assertEqual(server.connections, 1)
+        new.transport.loseConnection()
+        await none_left
+
+    async def test_resume_a_taken_port(self) -> None:
+        """A port that somebody else has taken meanwhile cannot be resumed, and the error says so."""
+        server = self.start(ServerOptions(port=0, interface="127.0.0.1"))
+        number = server.addresses[0].port
+        await server.suspend()
+        server.resume()
+        await server.suspend()
+        fixed = Server(EchoFactory(self.system), ServerOptions(port=number, interface="127.0.0.1"))
+        fixed.startService()
+        await fixed.suspend()
+        taken = reactor.listenTCP(number, ActorFactory(self.system), interface="127.0.0.1")
+        with self.assertRaisesRegex(ListenError, "Address already in use"):
+            fixed.resume()
+        await taken.stopListening()
+        fixed.resume()
+        self.assertEqual(fixed.addresses[0].port, number)
+        await fixed.stopService()
+
+    async def test_suspended_drain(self) -> None:
+        """A suspended server drains, too, and is not resumed afterwards."""
+        server = self.start(ServerOptions(port=0, interface="127.0.0.1"))
+        client = await self.connect(self.client_of(server))
+        await server.suspend()
+        drained = server.drain()
+        client.transport.loseConnection()
+        await drained
+        server.resume()
+        await deferLater(reactor, 0, lambda: None)
+        self.assertEqual(server.addresses, [])

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from echoactor import ActorFactory, Address, EchoProtocol, Server, ServerOptions
 
-from .test_end_to_end import RealTestCase, reactor
+from .support import RealTestCase, reactor
 
 SEED = 48
 CLIENTS = 100

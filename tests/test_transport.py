@@ -135,7 +135,7 @@ class WriteTests(ConnectionTestCase):
             client.recv(100)
 
     def test_bounded(self) -> None:
-        """What waits for a peer that does not read is bounded; then the connection is aborted, and says why."""
+        """What waits for a peer that does not read is bounded; past that the connection is aborted."""
         reasons: list[Any] = []
         self.system.events.subscribe(ActorEnded, lambda event: reasons.append(event.reason))
         for transport_class in (tcp.Server, Subclassed):
