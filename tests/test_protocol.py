@@ -268,15 +268,16 @@ class ConnectionTests(WireTestCase):
         self.assertTrue(self.wire.disconnecting)
 
     def test_held_back_is_not_idle(self) -> None:
-        """A client that is not read from, because its actor is busy, is not idle."""
-        for server in (self.connect(Patient, options=ServerOptions(idle_timeout=100)), self.connect()):
-            server.dataReceived(b"work")
-            server.dataReceived(b"x")
-            if not isinstance(server, Patient):
-                server.factory.use(ServerOptions(idle_timeout=100))
-                server.transport.pauseProducing()
-            self.pass_time(1000)
-            self.assertFalse(self.wire.disconnecting)
+        """A client that is not read from, because its actor is busy or wants it so, is not idle."""
+        options = ServerOptions(idle_timeout=100)
+        busy = self.connect(Patient, options=options)
+        busy.dataReceived(b"work")
+        busy.dataReceived(b"more")
+        self.pass_time(1000)
+        self.assertFalse(self.wire.disconnecting)
+        self.connect(options=options).transport.pauseProducing()
+        self.pass_time(1000)
+        self.assertFalse(self.wire.disconnecting)
 
     def test_never_idle(self) -> None:
         """Without an idle timeout a silent client stays for ever, and no timer runs."""
