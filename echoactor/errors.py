@@ -16,6 +16,7 @@ __all__ = [
     "CallTimeout",
     "CalleeExited",
     "CallingSelf",
+    "CertificateError",
     "ChildError",
     "ListenError",
     "MailboxFull",
@@ -38,6 +39,10 @@ class NotAnActor(ActorError, TypeError):
 
 class SystemStopped(ActorError):
     """The actor system is stopping or has stopped: it starts nothing any more."""
+
+
+class CertificateError(ActorError):
+    """A server's certificate, key or authority cannot be used; the text names its file."""
 
 
 class ListenError(ActorError):

@@ -176,7 +176,7 @@ class _Connection(Actor):
         if self._why is not None:
             exit_reason = Shutdown(self._why)
         elif not reason.check(ConnectionDone):
-            exit_reason = Shutdown(reason.getErrorMessage())
+            exit_reason = Shutdown(_in_words(reason.value))
         events = self.system.events
         if ConnectionClosed in events:
             events.emit(ConnectionClosed(self.address, self.transport.getPeer(), exit_reason))
@@ -315,6 +315,13 @@ class ActorProtocol(Actor, Protocol):
         self.__connection.closed(reason)
 
 
+def _in_words(error: Any) -> str:
+    """What ended a connection; OpenSSL says it in lists of tuples."""
+    if type(error).__module__ == "OpenSSL.SSL" and error.args and isinstance(error.args[0], list):
+        return "TLS: " + ", ".join(entry[-1] for entry in error.args[0])
+    return str(error)
+
+
 class Refused(Protocol):
     """A connection that may not come in. (None instead of a protocol is beyond TLS and other wrappers.)"""
 
@@ -388,6 +395,22 @@ class ActorFactory(ServerFactory):
         events = self.system.events
         if ConnectionRefused in events:
             events.emit(ConnectionRefused(peer, reason))
+
+    def enter(self, connection: Open) -> str | None:
+        """
+        Let a connection in whose client is not known yet; it counts until :meth:`leave`.
+
+        :returns: why it is refused, else None.
+        """
+        why = self.gate.admit(None)
+        if why is None:
+            self.opened(connection)
+        return why
+
+    def leave(self, connection: Open) -> None:
+        """Such a connection is gone, or its client is known and counts from now on."""
+        self.gate.leave(None)
+        self.ended(connection)
 
     def opened(self, connection: Open) -> None:
         """A connection is open; the system has not stopped before it ended."""

@@ -16,7 +16,9 @@ from .events import DrainFinished, DrainStarted
 from .listening import Listener, PortEndpoint, endpoint_of
 from .options import ServerOptions
 from .protocol import ActorFactory, ConnectionSupervisor
+from .proxy_protocol import ProxyProtocolFactory
 from .specs import ChildSpec, SupervisorSpec
+from .tls import Certificates
 
 __all__ = ["Server", "server_spec"]
 
@@ -45,6 +47,7 @@ class Server(Service):
     :param factory: makes the connections; each server has a factory of its own.
     :param options: where to listen, limits, deadlines, certificates.
     :raises ValueError: the description of an endpoint is wrong; the text names it.
+    :raises CertificateError: a certificate cannot be used; the text names the file.
     """
 
     def __init__(self, factory: ActorFactory, options: ServerOptions) -> None:
@@ -55,6 +58,7 @@ class Server(Service):
         self._gate = factory.gate
         self._is_suspended = False
         self._drained: Deferred[None] | None = None  # while it drains
+        self._certificates = None if options.tls_port is None else Certificates(options)
         self._listeners = list(self._make_listeners())
 
     @property
@@ -127,6 +131,15 @@ class Server(Service):
         """Fires when no more than ``count`` connections are open; at once, if that is so."""
         return self._gate.wait_for(count)
 
+    def reload(self) -> None:
+        """
+        Load the certificates again, for connections to come.
+
+        :raises CertificateError: one cannot be used; then all stay as they are.
+        """
+        if self._certificates is not None:
+            self._certificates.reload()
+
     def drain(self) -> Deferred[None]:
         """
         Stop listening, and serve the open connections on until they end or
@@ -192,20 +205,28 @@ class Server(Service):
     def _make_listeners(self) -> Iterator[Listener]:
         options, reactor = self.options, self._system.reactor
         if options.port is not None:
-            port = PortEndpoint(reactor, options.port, options)
-            yield self._listener(port, self.factory, f"tcp:{options.port}")
+            yield self._listener(PortEndpoint(reactor, options.port, options), f"tcp:{options.port}")
+        if self._certificates is not None:
+            assert options.tls_port is not None
+            inner = self._certificates.factory(self.factory, reactor)
+            yield self._listener(
+                PortEndpoint(reactor, options.tls_port, options), f"tls:{options.tls_port}", inner
+            )
         for endpoint in options.endpoints:
             if isinstance(endpoint, str):
                 try:
-                    yield self._listener(endpoint_of(reactor, endpoint), self.factory, endpoint)
+                    yield self._listener(endpoint_of(reactor, endpoint), endpoint)
                 except ValueError as error:
                     raise ValueError(f"endpoints: {error}") from None
             else:
-                yield self._listener(endpoint, self.factory, repr(endpoint))
+                yield self._listener(endpoint, repr(endpoint))
 
     def _listener(
-        self, endpoint: IStreamServerEndpoint, factory: IProtocolFactory, description: str
+        self, endpoint: IStreamServerEndpoint, description: str, inner: IProtocolFactory | None = None
     ) -> Listener:
+        factory = inner or self.factory
+        if self.options.trusted_proxies:
+            factory = ProxyProtocolFactory(factory, self.factory)
         return Listener(endpoint, factory, description, self._gate, self._system.timers)
 
 

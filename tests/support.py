@@ -8,13 +8,18 @@ import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 from cryptography.x509.oid import NameOID
 from twisted.internet import error, reactor as global_reactor, tcp
 from twisted.internet.address import IPv4Address
@@ -314,23 +319,82 @@ class RealTestCase(TestCase):
         return client
 
 
+class Authority:
+    """
+    Signs certificates, and can be signed itself by another.
+
+    :param directory: where files go.
+    """
+
+    def __init__(self, directory: Path, name: str = "authority", issuer: Authority | None = None) -> None:
+        self.directory = directory
+        self.issuer = issuer
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.certificate = self.sign(self.key, self.name, issuer or self, ca=True)
+        self.file = directory / f"{name}.ca"
+        self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
+
+    @staticmethod
+    def sign(
+        key: ec.EllipticCurvePrivateKey,
+        subject: x509.Name,
+        issuer: Authority,
+        names: list[str] | None = None,
+        ca: bool = False,
+        days: int = 1,
+    ) -> x509.Certificate:
+        now = datetime.now(timezone.utc)
+        start = min(now, now + timedelta(days=days)) - timedelta(days=1)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(now + timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if names:
+            hosts = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+            builder = builder.add_extension(hosts, critical=False)
+        return builder.sign(issuer.key, hashes.SHA256())
+
+    def make(
+        self,
+        file: str,
+        *names: str,
+        key_file: str | None = None,
+        password: bytes | None = None,
+        days: int = 1,
+    ) -> str:
+        """Write a certificate for these hosts, with its chain, and its key into the same file or another."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nobody")])
+        chain = [self.sign(key, subject, self, list(names), days=days)]
+        if self.issuer is not None:
+            chain.append(self.certificate)
+        encryption = BestAvailableEncryption(password) if password else NoEncryption()
+        text = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
+        key_text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+        path = self.directory / file
+        path.parent.mkdir(exist_ok=True)
+        if key_file is None:
+            text = key_text + text
+        else:
+            (self.directory / key_file).write_bytes(key_text)
+        path.write_bytes(text)
+        return str(path)
+
+
 def make_certificate(directory: Path) -> Path:
     """Write a self-signed certificate for localhost and its key to a PEM file."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
+    itself: Any = SimpleNamespace(
+        key=key, name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     )
+    certificate = Authority.sign(key, itself.name, itself, ["localhost"], ca=True)
     file = directory / "localhost.pem"
     file.write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -97,8 +97,8 @@ class WireTestCase(ActorTestCase):
     def reasons(self) -> list[Any]:
         """Why actors and connections end from now on."""
         reasons: list[Any] = []
-        for kind in (ActorEnded, ConnectionClosed):
-            self.system.events.subscribe(kind, lambda event: reasons.append(event.reason))
+        self.system.events.subscribe(ActorEnded, lambda event: reasons.append(event.reason))
+        self.system.events.subscribe(ConnectionClosed, lambda event: reasons.append(event.reason))
         return reasons
 
 
