@@ -27,6 +27,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -309,6 +310,10 @@ class RealTestCase(TestCase):
         """Listen on TCP; returns a client endpoint."""
         host = await self.serve(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), factory)
         return TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
+
+    async def in_thread(self, function: Any, *args: Any) -> Any:
+        """Call what blocks while the reactor goes on."""
+        return await deferToThread(function, *args)
 
     def client_of(self, server: Server, place: int = 0) -> TCP4ClientEndpoint:
         """A client's endpoint for one of a server's ports."""

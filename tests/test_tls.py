@@ -77,6 +77,7 @@ class ServingTests(TLSTestCase):
             server = self.serve_tls(certificate=file, private_key=key)
             client = await deferToThread(self.client, server, "localhost")
             self.assertEqual(await deferToThread(self.echo, client, b"x" * 100_000), b"x" * 100_000)
+            client.close()
 
     async def test_chain(self) -> None:
         """The chain is sent: a client that knows only its root trusts the certificate."""
