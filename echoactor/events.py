@@ -209,8 +209,19 @@ def log_restart(event: ActorRestarted) -> None:
     )
 
 
-def log_connections(events: Events) -> None:
-    """Log connections that come and go, at debug level."""
+REFUSALS = 10
+"""Log lines about refused connections in a second. Who is refused may come again
+thousands of times a second, and would fill the disk."""
+
+
+def log_connections(events: Events, seconds: Callable[[], float]) -> None:
+    """
+    Log connections that come and go, at debug level, and those that are refused.
+
+    :param seconds: a clock, such as ``reactor.seconds``.
+    """
+    second = 0.0
+    refusals = 0
 
     def opened(event: ConnectionOpened) -> None:
         _log.debug("connection {address} from {peer}", address=str(event.address), peer=str(event.peer))
@@ -222,5 +233,17 @@ def log_connections(events: Events) -> None:
             reason=safe_repr(event.reason),
         )
 
+    def refused(event: ConnectionRefused) -> None:
+        nonlocal second, refusals
+        now = seconds()
+        if now - second >= 1:
+            if refusals > REFUSALS:
+                _log.info("{count} more connections refused", count=refusals - REFUSALS)
+            second, refusals = now, 0
+        refusals += 1
+        if refusals <= REFUSALS:
+            _log.info("connection from {peer} refused: {reason}", peer=str(event.peer), reason=event.reason)
+
     events.subscribe(ConnectionOpened, opened)
     events.subscribe(ConnectionClosed, closed)
+    events.subscribe(ConnectionRefused, refused)

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred, execute, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import AlreadyListened, CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -225,6 +225,8 @@ def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
 def cause_of(failure: Failure) -> str:
     """The operating system's own words, where there are some."""
     error = getattr(failure.value, "socketError", failure.value)
+    if isinstance(error, AlreadyListened):
+        return "a socket that was handed in can be listened on only once"
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -237,6 +239,8 @@ def _why_not(error: Exception) -> str:
             return f"{error.filename}: {error.strerror}"
         case ValueError() if "endpoint type" in str(error):
             return str(error)
+        case LookupError():
+            return "no such socket was handed in"
         case _:
             return "its arguments do not fit its type"
 

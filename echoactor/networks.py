@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from twisted.internet.interfaces import IAddress
 
-__all__ = ["Host", "Network", "Networks", "host_of"]
+__all__ = ["Host", "Network", "Networks", "host_of", "host_of_text"]
 
 Host = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -26,11 +26,12 @@ def host_of(peer: IAddress | None) -> Host | None:
     :returns: None for a peer that is on no network, such as that of a UNIX socket.
     """
     host = getattr(peer, "host", None)
-    return None if host is None else _parse(host)
+    return None if host is None else host_of_text(host)
 
 
 @lru_cache(1024)  # a client that comes back, and a connection that ends, are looked up again
-def _parse(host: str) -> Host:
+def host_of_text(host: str) -> Host:
+    """The same for the text of an address."""
     address = ip_address(host.partition("%")[0])  # fe80::1%eth0: the zone says by which way it came
     return getattr(address, "ipv4_mapped", None) or address
 

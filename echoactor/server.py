@@ -121,7 +121,8 @@ class Server(Service):
         """
         Open the ports again, after :meth:`suspend`. Port 0 takes any free one again.
 
-        :raises ListenError: one cannot be opened, because it is taken meanwhile or needs privileges.
+        :raises ListenError: one cannot be opened, because it is taken meanwhile, needs privileges, or was
+            handed in (by systemd).
         """
         self._is_suspended = False
         if self.running and self._drained is None:

@@ -12,16 +12,23 @@ from importlib.metadata import version
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions, UsageError
 
+from .datagram import DatagramEcho
 from .echo import EchoFactory
-from .errors import ListenError
+from .errors import CertificateError, ListenError
 from .events import log_connections
+from .notify import Notifier
 from .options import Kind, ServerOptions, kind_of
+from .protocol import ConnectionSupervisor
 from .server import Server
+from .specs import ChildSpec
 from .system import ActorSystem
 
 __all__ = ["Options", "makeService"]
+
+_log = Logger()
 
 DEFAULT_PORT = 8080
 
@@ -38,6 +45,7 @@ class Options(UsageOptions):
     Those of :class:`~echoactor.ServerOptions` are added below.
 
     :ivar server: what they come to, after parsing.
+    :ivar udp: port of the echo of datagrams; None for no such echo.
     """
 
     synopsis = "[-p PORT] [-e ENDPOINT]... [option]..."
@@ -51,6 +59,7 @@ class Options(UsageOptions):
         super().__init__()
         self._given: dict[str, Any] = {}
         self.server = ServerOptions()
+        self.udp: int | None = None
 
     def take(self, name: str, text: str) -> None:
         """Take an option of the server's."""
@@ -65,6 +74,18 @@ class Options(UsageOptions):
             more = "; give further ports as --endpoint tcp:PORT" if name == "port" else ""
             raise UsageError(f"{_dashed(name)}: given twice{more}")
         self._given[name] = value
+
+    def opt_udp(self, text: str) -> None:
+        """
+        UDP port for the echo of datagrams; 0 takes any free one. Off by default: a datagram's source can be
+        forged, and an echo server that answers everybody can be set on others, or on another echo server for
+        ever. This one answers no port below 1024 or like its own, nobody's address, nothing that was sent to
+        many, and each source at most 100 times a second
+        """
+        try:
+            self.udp = kind_of("port").check(kind_of("port").parse(text))
+        except ValueError as error:
+            raise UsageError(f"--udp: {error}") from None
 
     def opt_version(self) -> None:
         """Print the version and exit"""
@@ -134,16 +155,20 @@ for _option in fields(ServerOptions):
 class _Command(MultiService):
     """What only a command may do: end the process with one line when it cannot start, and handle signals."""
 
-    def __init__(self, system: ActorSystem) -> None:
+    def __init__(self, server: Server) -> None:
         super().__init__()
-        self._system = system
-        system.setServiceParent(self)
+        self._server = server
+        self._system = server.factory.system
+        self._notifier = Notifier()
+        self._system.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
         with _told_in_one_line():
             super().privilegedStartService()
 
     def startService(self) -> None:
+        connections = ChildSpec(ConnectionSupervisor, self._server.factory, id="connections")
+        self._system.start_child(connections)
         with _told_in_one_line():
             super().startService()
         reactor: Any = self._system.reactor
@@ -160,10 +185,23 @@ class _Command(MultiService):
                 self._system.abort()
             else:
                 stopping = True
+                self._notifier.stopping()
                 reactor.stop()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: reactor.callFromThread(stop))
+        for number, action in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, self._reload)):
+            signal.signal(number, lambda *_, action=action: reactor.callFromThread(action))
+        self._notifier.ready()
+
+    def _reload(self) -> None:
+        """Load the certificates again; whatever is wrong with them, the service goes on."""
+        self._notifier.reloading()
+        try:
+            self._server.reload()
+        except CertificateError as error:
+            _log.error("nothing was reloaded: {error}", error=str(error))
+        else:
+            _log.info("reloaded")
+        self._notifier.ready()
 
 
 @contextmanager
@@ -194,15 +232,18 @@ def makeService(options: Options) -> IService:
     """
     Make the service that the command runs.
 
-    :raises SystemExit: an endpoint string does not parse.
+    :raises SystemExit: an endpoint or a certificate cannot be used.
     """
     from twisted.internet import reactor  # not earlier: --reactor must come first
 
     system = ActorSystem(reactor, "echoactor")
-    log_connections(system.events)
+    log_connections(system.events, system.reactor.seconds)
     try:
         server = Server(EchoFactory(system), options.server)
-    except ValueError as error:
+    except (ValueError, CertificateError) as error:
         raise SystemExit(f"echoactor: {_in_words_of_the_command(str(error))}") from None
     server.setServiceParent(system)
-    return _Command(system)
+    command = _Command(server)
+    if options.udp is not None:
+        DatagramEcho(reactor, options.udp, options.server).setServiceParent(command)
+    return command

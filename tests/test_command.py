@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
-from .support import ActorTestCase
+from .support import ActorTestCase, Authority
 
 TWISTD = (
     sys.executable,
@@ -100,7 +101,7 @@ class ServingTests(CommandTestCase):
         with self.serving(*NODAEMON, "echoactor", "--port", "0"):
             self.check_echo()
             self.wait_for(lambda: "closed: 'normal'" in self.log(), "the end of the connection")
-        self.assertIn("debug] connection <echoactor.1.1> from IPv4Address", self.log())
+        self.assertRegex(self.log(), r"debug\] connection <echoactor\.1\.\d+> from IPv4Address")
         self.assertNotIn("Traceback", self.log())
 
     def test_twist(self) -> None:
@@ -180,6 +181,139 @@ class SignalTests(CommandTestCase):
                 child.send_signal(number)
                 self.assertEqual(child.wait(PATIENCE), 0)
             self.assertNotIn("Traceback", self.log())
+
+
+class ReloadTests(CommandTestCase):
+    def test_certificates(self) -> None:
+        """SIGHUP loads certificates again; a bad one costs a line, and nothing else; systemd is told."""
+        authority = Authority(self.directory)
+        file = authority.make("x.pem", "old.example")
+        notifications = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(notifications.close)
+        notifications.settimeout(PATIENCE)
+        path = str(self.directory / "notify")
+        notifications.bind(path)
+        environment = {**os.environ, "NOTIFY_SOCKET": path}
+        tls = ("--tls-port", "0", "--interface", "127.0.0.1", "--certificate", file)
+
+        def name() -> str:
+            context = ssl.create_default_context(cafile=str(authority.file))
+            context.check_hostname = False
+            with context.wrap_socket(self.connect()) as client:
+                certificate: Any = client.getpeercert()
+            return str(certificate["subjectAltName"][0][1])
+
+        with self.serving(*NODAEMON, "echoactor", *tls, env=environment) as child:
+            self.assertEqual(notifications.recv(100), b"READY=1")
+            self.assertEqual(name(), "old.example")
+            for text, words in (("garbage", "nothing was reloaded: certificate: "), (None, "reloaded")):
+                if text is None:
+                    authority.make("x.pem", "new.example")
+                else:
+                    (self.directory / "x.pem").write_text(text)
+                child.send_signal(signal.SIGHUP)
+                self.assertRegex(notifications.recv(100), rb"^RELOADING=1\nMONOTONIC_USEC=\d+$")
+                self.assertEqual(notifications.recv(100), b"READY=1")
+                self.wait_for(lambda words=words: words in self.log(), words)
+                self.assertEqual(name(), "old.example" if text else "new.example")
+            child.terminate()
+            self.assertEqual(notifications.recv(100), b"STOPPING=1")
+            self.assertEqual(child.wait(PATIENCE), 0)
+        self.assertNotIn("Traceback", self.log())
+
+    def test_nothing_to_reload(self) -> None:
+        """SIGHUP does not end a server that has nothing to load again."""
+        with self.serving(*NODAEMON, "echoactor", "--port", "0") as child:
+            child.send_signal(signal.SIGHUP)
+            self.wait_for(lambda: "reloaded" in self.log(), "reloading")
+            self.check_echo()
+
+
+class WaysInTests(CommandTestCase):
+    def test_datagrams(self) -> None:
+        """``--udp`` opens the echo of datagrams beside the other."""
+        with self.serving(*NODAEMON, "echoactor", "-p", "0", "--udp", "0") as child:
+            found = self.wait_for(lambda: re.search(r"'UDP'.*port=(\d+)\)", self.log()), "listening")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(PATIENCE)
+                client.sendto(b"hello", ("127.0.0.1", int(found[1])))
+                self.assertEqual(client.recv(100), b"hello")
+            self.check_echo()
+            child.terminate()
+            self.assertEqual(child.wait(PATIENCE), 0)
+
+    def test_dual_stack(self) -> None:
+        """``--interface ::`` takes IPv6 and IPv4 clients; the latter are in lists by their IPv4 addresses."""
+        arguments = ("-p", "0", "--interface", "::", "--deny", "127.0.0.2")
+        with self.serving(*NODAEMON, "echoactor", *arguments):
+            self.check_echo()
+            with socket.create_connection(("::1", self.port), timeout=PATIENCE) as client:
+                client.sendall(b"six")
+                self.assertEqual(client.recv(100), b"six")
+            denied = socket.create_connection(("127.0.0.1", self.port), PATIENCE, ("127.0.0.2", 0))
+            self.addCleanup(denied.close)
+            with self.assertRaises(ConnectionResetError):
+                denied.recv(1)
+            self.wait_for(lambda: "its address is denied" in self.log(), "a line about the refusal")
+
+    def ports(self) -> list[int]:
+        """On any kind of address."""
+        return [int(port) for port in re.findall(r"listening on IPv[46]Address\(.*port=(\d+)", self.log())]
+
+    def test_reuse_port(self) -> None:
+        """With ``--reuse-port`` two servers serve one port; one stops, and no client is lost."""
+        arguments = ("echoactor", "--reuse-port", "-p")
+        with self.serving(*NODAEMON, "--pidfile=", *arguments, "0") as first:
+            port = self.port
+            self.directory = self.temporary_directory()
+            with self.serving(*NODAEMON, "--pidfile=", *arguments, str(port)):
+                for _ in range(20):
+                    self.check_echo()
+                first.terminate()
+                self.assertEqual(first.wait(PATIENCE), 0)
+                for _ in range(20):
+                    self.check_echo()
+
+    def test_systemd_socket(self) -> None:
+        """A socket that systemd has opened is served, and stays open for the next."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = listener.getsockname()[1]
+            program = (
+                "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
+                "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='echo');"
+                "os.execv(sys.argv[2], sys.argv[2:])"
+            )
+            start = (sys.executable, "-c", program, str(listener.fileno()))
+            endpoint = ("echoactor", "-e", "systemd:domain=INET:index=0")
+            for _ in range(2):
+                with self.serving(*start, *NODAEMON, *endpoint, pass_fds=[listener.fileno()]) as child:
+                    self.port = listener.getsockname()[1]
+                    self.check_echo()
+                    child.terminate()
+                    self.assertEqual(child.wait(PATIENCE), 0)
+
+    def test_killed_on_a_unix_socket(self) -> None:
+        """A server that was killed on a UNIX socket can be started again."""
+        path = self.directory / "echo.sock"
+        for _ in range(2):
+            with (self.directory / "log").open("wb") as log:
+                child = subprocess.Popen(
+                    (*NODAEMON, "--pidfile=", "echoactor", "-e", f"unix:{path}:mode=600"),
+                    cwd=self.directory,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+            self.addCleanup(child.wait)
+            self.addCleanup(child.kill)
+            self.wait_for(lambda: "listening on UNIXAddress" in self.log(), "listening")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(PATIENCE)
+                client.connect(str(path))
+                client.sendall(b"hello")
+                self.assertEqual(client.recv(100), b"hello")
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            child.kill()
+            child.wait()
 
 
 class ErrorTests(CommandTestCase):

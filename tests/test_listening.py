@@ -308,6 +308,7 @@ class EndpointTests(SynchronousTestCase):
             ("tcp", "its arguments do not fit its type"),
             ("tcp:x", "its arguments do not fit its type"),
             ("tcp6:::1:8080", "its arguments do not fit its type"),
+            ("systemd:domain=INET:index=0", "no such socket was handed in"),
             ("", "endpoint"),
             (":", "endpoint"),
         ):
