@@ -174,6 +174,8 @@ class Listener:
         for _ in range(port.backlog or 0):
             if not (self._gate.room and self._accept_some()):
                 break
+        if port.backlog:
+            port.socket.close()  # now, as Twisted writes a log line first, and meanwhile more could come
         self.port = self._read = None
         try:
             lost(reason)
