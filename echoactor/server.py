@@ -187,11 +187,11 @@ class Server(Service):
         )
 
     def _open(self) -> None:
+        self._drained = None
+        self._gate.is_open = True
         if self._is_suspended:
             return
         make_room_for(self.max_connections)
-        self._drained = None
-        self._gate.is_open = True
         try:
             for listener in self._listeners:
                 listener.open()

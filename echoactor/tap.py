@@ -76,16 +76,17 @@ class Options(UsageOptions):
         self._given[name] = value
 
     def opt_udp(self, text: str) -> None:
-        """
-        UDP port for the echo of datagrams; 0 takes any free one. Off by default: a datagram's source can be
-        forged, and an echo server that answers everybody can be set on others, or on another echo server for
-        ever. This one answers no port below 1024 or like its own, nobody's address, nothing that was sent to
-        many, and each source at most 100 times a second
-        """
         try:
             self.udp = kind_of("port").check(kind_of("port").parse(text))
         except ValueError as error:
             raise UsageError(f"--udp: {error}") from None
+
+    opt_udp.__doc__ = (
+        "UDP port for the echo of datagrams; 0 takes any free one. Off by default: a datagram's source can be "
+        "forged, and an echo server that answers everybody can be set on others, or on another echo server for "
+        "ever. This one answers no port below 1024 or like its own, nobody's address, nothing that was sent to "
+        "many, and each source at most 100 times a second"
+    )
 
     def opt_version(self) -> None:
         """Print the version and exit"""

@@ -24,10 +24,10 @@ from echoactor import (
     EndOfInput,
     Shutdown,
 )
+from echoactor.connection import MAILBOX_LIMIT
 from echoactor.errors import CalleeExited, NotAnActor
 from echoactor.events import ActorEnded, ActorSpawned, ConnectionClosed, ConnectionOpened, ConnectionRefused
 from echoactor.options import ServerOptions
-from echoactor.protocol import MAILBOX_LIMIT
 from echoactor.transport import ConnectionTransport
 
 from .support import ActorTestCase, ConnectionTestCase, Recorder
