@@ -82,10 +82,10 @@ class Options(UsageOptions):
             raise UsageError(f"--udp: {error}") from None
 
     opt_udp.__doc__ = (
-        "UDP port for the echo of datagrams; 0 takes any free one. Off by default: a datagram's source can be "
-        "forged, and an echo server that answers everybody can be set on others, or on another echo server for "
-        "ever. This one answers no port below 1024 or like its own, nobody's address, nothing that was sent to "
-        "many, and each source at most 100 times a second"
+        "UDP port for the echo of datagrams; 0 takes any free one. Off by default: a datagram's source "
+        "can be forged, and an echo server that answers everybody can be set on others, or on another "
+        "echo server for ever. This one answers no port below 1024 or like its own, nobody's address, "
+        "nothing that was sent to many, and each source at most 100 times a second"
     )
 
     def opt_version(self) -> None:
