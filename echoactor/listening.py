@@ -189,7 +189,8 @@ class Listener:
         if not (isinstance(error, CannotListenError) and isinstance(error.port, bytes)):
             return failure
         path = Path(error.port.decode(errors="surrogateescape"))
-        if error.socketError.errno != errno.EADDRINUSE or not _is_stale(path):
+        number = getattr(error.socketError, "errno", None)  # it may be a text of Twisted's
+        if number != errno.EADDRINUSE or not _is_stale(path):
             return failure
         path.unlink(missing_ok=True)
         return self._endpoint.listen(self._factory)

@@ -212,7 +212,8 @@ class ServerOptions:
     close_timeout: float = _option(
         SECONDS,
         30.0,
-        "seconds for an ending connection to send what was written; then it is aborted. Default 30",
+        "seconds for an ending connection to send what was written; then it is aborted. Default 30: "
+        "what a slow line needs for the rest of a buffer",
     )
     shutdown_timeout: float = _option(
         SECONDS,

@@ -117,7 +117,13 @@ class Options(UsageOptions):
         try:
             super().parseOptions(options)
         except UsageError as error:
-            raise SystemExit(f"echoactor: {error}; twistd echoactor --help lists the options") from None
+            raise _end(f"{error}; twistd echoactor --help lists the options") from None
+
+
+def _end(text: str) -> SystemExit:
+    """What ends the command with one line, whatever was in its arguments."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    return SystemExit(f"echoactor: {line}")
 
 
 def _dashed(name: str) -> str:
@@ -242,7 +248,7 @@ def makeService(options: Options) -> IService:
     try:
         server = Server(EchoFactory(system), options.server)
     except (ValueError, CertificateError) as error:
-        raise SystemExit(f"echoactor: {_in_words_of_the_command(str(error))}") from None
+        raise _end(_in_words_of_the_command(str(error))) from None
     server.setServiceParent(system)
     command = _Command(server)
     if options.udp is not None:

@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -121,7 +122,7 @@ class ServedTestCase(CommandTestCase):
             try:
                 sent += client.send(piece)
                 quiet = 0
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError):
                 quiet += 1
                 time.sleep(0.02)  # the kernel's buffers have no event for "really full"
         return sent
@@ -429,6 +430,23 @@ class SlowTLSTests(ServedTestCase):
             self.wait_for(lambda: self.descriptors() <= descriptors, "closing all descriptors")
             self.assertIn("handshake timeout", self.log())
             self.assertNotIn("Traceback", self.log())
+
+    def test_never_reads(self) -> None:
+        """Of what a TLS client sends that never reads, little is taken, and memory stays flat."""
+        authority = Authority(self.directory)
+        tls = ("--tls-port", "0", "--certificate", authority.make("x.pem", "localhost"))
+        context = ssl.create_default_context(cafile=str(authority.file))
+        with self.serving(
+            *NODAEMON, "--pidfile=", "echoactor", "--interface", "127.0.0.1", *tls
+        ) as self.child:
+            before = self.memory()
+            with context.wrap_socket(self.connect(), server_hostname="localhost") as client:
+                self.assertLess(self.send_until_full(client, 256 * MIB), 64 * MIB)
+                self.assertLess(self.memory(), before + 16 * MIB)
+                with context.wrap_socket(self.connect(), server_hostname="localhost") as other:
+                    other.sendall(b"hello")
+                    self.assertEqual(other.recv(5), b"hello")
+        self.assertNotIn("Traceback", self.log())
 
 
 class FaultTests(ServedTestCase):

@@ -179,6 +179,13 @@ class UNIXTests(RealTestCase):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(self.path())
 
+    def test_lock_file(self) -> None:
+        """Who asks for Twisted's lock file has it, and hears in one line that another has it."""
+        endpoint = f"unix:{self.path()}:lockfile=1"
+        self.start(ServerOptions(endpoints=[endpoint]))
+        with self.assertRaisesRegex(ListenError, "^cannot listen on unix:.*: Cannot acquire lock$"):
+            self.start(ServerOptions(endpoints=[endpoint]))
+
     def test_no_socket(self) -> None:
         """A file that is no socket stays where it is, and cannot be listened on."""
         with open(self.path(), "w") as file:

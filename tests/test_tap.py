@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from dataclasses import fields
+from io import StringIO
 from typing import Any
 
+from hypothesis import given, strategies as st
 from twisted.application.service import IService
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoactor import ServerOptions
 from echoactor.networks import Networks
+from echoactor.options import kind_of
 from echoactor.tap import Options, makeService
+
+WORDS = [
+    *("--" + option.name.replace("_", "-") for option in fields(ServerOptions)),
+    *("-p", "-e", "--udp", "--endpoint", "--help", "--version", "--", "-", "0", "1", "1.5", "none", "tcp:0"),
+    *("10.0.0.0/8", "::1", "x.pem", "--port=1", "--allow=,", "--reuse-port=1"),
+]
 
 
 class OptionsTests(SynchronousTestCase):
@@ -130,6 +140,31 @@ class OptionsTests(SynchronousTestCase):
         for description in ("nonsense:1", "8080", "tcp:x", "", ":"):
             line = self.check_wrong(("-e", description), f"--endpoint: {description!r} cannot be used: ")
             self.assertIn("written like tcp:8080", line)
+
+    @given(st.lists(st.sampled_from(WORDS) | st.text(max_size=20), max_size=6))
+    def test_fuzzed(self, arguments: list[str]) -> None:
+        """Whatever the words of a command line, it is understood, or ends with one line of ours."""
+        options = Options()
+        try:
+            with redirect_stdout(StringIO()):  # for --help and --version
+                options.parseOptions(arguments)
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                self.assertTrue(end.code.startswith("echoactor: "), end.code)
+                self.assertEqual(len(end.code.splitlines()), 1, end.code)
+            else:
+                self.assertIn(end.code, (0, None))
+
+    @given(st.sampled_from([option.name for option in fields(ServerOptions)]), st.text(max_size=20))
+    def test_fuzzed_values(self, name: str, text: str) -> None:
+        """Whatever text an option is given, it is a value of its kind, or refused."""
+        kind = kind_of(name)
+        try:
+            value = kind.check(kind.parse(text))
+        except ValueError as error:
+            self.assertTrue(str(error))
+        else:
+            self.assertEqual(kind.check(value), value)
 
     def test_usage_error_is_ours(self) -> None:
         """Options raise no UsageError, for which twistd would print its whole help first."""
