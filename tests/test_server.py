@@ -241,16 +241,6 @@ class ServerSpecTests(MemoryTestCase):
         spec = server_spec(Server(self.factory, ServerOptions(port=8080)))
         self.supervisor = self.spawn(Supervisor, SupervisorSpec([ChildSpec(spec, id="server")], intensity=5))
 
-    def connect(self) -> tuple[EchoProtocol, StringTransport]:
-        """A new connection, and its transport."""
-        protocol = self.factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        assert isinstance(protocol, EchoProtocol)
-        transport = StringTransportWithDisconnection()
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        self.settle()
-        return protocol, transport
-
     def labels(self) -> list[str]:
         """The children of the server's supervisor, and how many connections it has."""
         [top] = self.system.tree().children
