@@ -324,6 +324,19 @@ class RealTestCase(TestCase):
         return client
 
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=True,  # one that signs itself serves, too
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Authority:
     """
     Signs certificates, and can be signed itself by another.
@@ -360,7 +373,14 @@ class Authority:
             .not_valid_before(start)
             .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            # Without these, Python is not content since 3.13.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False
+            )
         )
+        if ca:
+            builder = builder.add_extension(SIGNS_CERTIFICATES, critical=True)
         if names:
             hosts = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
             builder = builder.add_extension(hosts, critical=False)
