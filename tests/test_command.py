@@ -161,6 +161,8 @@ class SignalTests(CommandTestCase):
         """After the shutdown timeout open connections are aborted; the exit status is 0 all the same."""
         with self.serving(*NODAEMON, "echoactor", "--port", "0", "--shutdown-timeout", "0.5") as child:
             client = self.connect()
+            client.sendall(b"x")
+            self.assertEqual(client.recv(1), b"x")
             child.terminate()
             with self.assertRaises(ConnectionResetError):
                 client.recv(1)
@@ -224,6 +226,7 @@ class ReloadTests(CommandTestCase):
     def test_nothing_to_reload(self) -> None:
         """SIGHUP does not end a server that has nothing to load again."""
         with self.serving(*NODAEMON, "echoactor", "--port", "0") as child:
+            self.check_echo()  # its port is open before it runs
             child.send_signal(signal.SIGHUP)
             self.wait_for(lambda: "reloaded" in self.log(), "reloading")
             self.check_echo()
