@@ -117,7 +117,7 @@ class ReceiverTests(SynchronousTestCase):
 class EchoTests(RealTestCase):
     """Real datagrams on loopback."""
 
-    def serve(self, interface: str = "127.0.0.1", **options: Any) -> int:  # type: ignore[override]
+    def open_echo(self, interface: str = "127.0.0.1", **options: Any) -> int:
         """Start; returns the port."""
         echo = DatagramEcho(reactor, 0, ServerOptions(interface=interface, **options))
         echo.privilegedStartService()
@@ -154,7 +154,7 @@ class EchoTests(RealTestCase):
             ("", socket.AF_INET, ["127.0.0.1", "127.0.0.2"]),
             ("::", socket.AF_INET6, ["::1", "::ffff:127.0.0.3"]),
         ):
-            port = self.serve(interface)
+            port = self.open_echo(interface)
             for host in hosts:
                 client = self.client(family)
                 for data in (b"hello", b"", bytes(65_507 if family == socket.AF_INET else 60_000)):
@@ -169,13 +169,13 @@ class EchoTests(RealTestCase):
             client.bind(("127.0.0.1", 1023))
         except PermissionError:
             self.skipTest("only root may send from a low port")
-        client.sendto(b"chargen", ("127.0.0.1", self.serve()))
+        client.sendto(b"chargen", ("127.0.0.1", self.open_echo()))
         self.assertEqual(await self.answers(client, 0), [])
 
     async def test_to_many(self) -> None:
         """A datagram that was sent to a broadcast or multicast address is not answered."""
         for interface in ("", "::"):
-            port = self.serve(interface)
+            port = self.open_echo(interface)
             client = self.client()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             client.sendto(b"smurf", ("127.255.255.255", port))
@@ -185,7 +185,7 @@ class EchoTests(RealTestCase):
 
     async def test_flood(self) -> None:
         """A source that floods gets its burst, and then no more than its rate."""
-        port = self.serve()
+        port = self.open_echo()
         client = self.client()
         for _ in range(1000):
             client.sendto(b"x", ("127.0.0.1", port))
@@ -197,7 +197,7 @@ class EchoTests(RealTestCase):
 
         Above port 1023, another host's echo server cannot be told from a client, so the rate is what is left.
         """
-        first, second = self.serve(), self.serve()
+        first, second = self.open_echo(), self.open_echo()
         forger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(forger.close)
         sent = 0

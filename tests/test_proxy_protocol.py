@@ -318,7 +318,8 @@ class HandoverTests(ConnectionTestCase):
         self.addCleanup(accepted.close)
         client.settimeout(5)
         waiting: Any = ProxyProtocolFactory(factory, factory).buildProtocol(IPv4Address("TCP", *peer))
-        self.wire = tcp.Server(accepted, waiting, peer, None, 1, self.reactor)  # type: ignore[arg-type]
+        port: Any = None  # it came through none
+        self.wire = tcp.Server(accepted, waiting, peer, port, 1, self.reactor)
         self.wire.repstr = "<a connection under test>"
         waiting.makeConnection(self.wire)
         self.wire.startReading()
