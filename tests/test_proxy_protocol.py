@@ -319,7 +319,8 @@ class HandoverTests(ConnectionTestCase):
         client.settimeout(5)
         waiting: Any = ProxyProtocolFactory(factory, factory).buildProtocol(IPv4Address("TCP", *peer))
         port: Any = None  # it came through none
-        self.wire = tcp.Server(accepted, waiting, peer, port, 1, self.reactor)
+        clock: Any = self.reactor
+        self.wire = tcp.Server(accepted, waiting, peer, port, 1, clock)
         self.wire.repstr = "<a connection under test>"
         waiting.makeConnection(self.wire)
         self.wire.startReading()
