@@ -45,7 +45,7 @@ TOTAL_RATE = 10_000.0
 """The same for all sources together: a forger has as many sources as he likes."""
 
 SOURCES = 10_000
-"""Sources whose rate is remembered, some 2 MB; those longest unheard of are
+"""Sources whose rate is remembered, in 3 MB; those longest unheard of are
 forgotten first. Who overflows it with forged ones is held by the total rate."""
 
 REPORT = 10.0

@@ -172,7 +172,7 @@ class ServerOptions:
         COUNT,
         10_000,
         "open connections of the whole server; at the limit it stops accepting, and clients wait in the "
-        "kernel's queue. Default 10000: more than most servers see, and 75 MB when all are idle",
+        "kernel's queue. Default 10000: more than most servers see, and some 80 MB when all are idle",
     )
     max_connections_per_address: int | None = _option(
         _optional(COUNT),
