@@ -1,0 +1,3 @@
+from twisted.application.reactors import Reactor
+
+uvloop = Reactor("uvloop", "echoactor.uvloopreactor", "uvloop")
