@@ -47,6 +47,16 @@ _stream: ContextVar[Stream | None] = ContextVar("_stream", default=None)
 """Whose bytes are being handled. uvloop enters a connection's context around each
 of its calls anyway, so that to know this costs nothing."""
 
+TLS_PROTOCOL: tuple[type, ...] = ()
+"""What encrypts, from outside. It writes often and little, and counts on an abort to
+drop what it has just written: a goodbye that arrives would make the abort a clean close."""
+try:
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+    TLS_PROTOCOL = (TLSMemoryBIOProtocol,)
+except ImportError:
+    pass  # without pyOpenSSL there is no TLS
+
 ABORT = struct.pack("ii", 1, 0)
 """Linger for no time: closing then resets the connection."""
 
@@ -191,11 +201,12 @@ class Stream(_Connection):
 
     def _look(self) -> None:
         """Look whether a write may go to uvloop at once."""
-        in_the_way = (
-            *(self._writes, self._is_full, self.disconnected, self._writeDisconnected),
-            *(self.producer is not None, self.TLS),
-        )
-        self._write_now = None if self._uv is None or any(in_the_way) else self._uv.write
+        if self._uv is None or self._writes or self._is_full or self.disconnected or self._writeDisconnected:
+            self._write_now = None
+        elif self.producer is not None or self.TLS or isinstance(self.protocol, TLS_PROTOCOL):
+            self._write_now = None
+        else:
+            self._write_now = self._uv.write
 
     # What may come between a write and the socket
 
@@ -208,6 +219,9 @@ class Stream(_Connection):
         """See ``IConsumer``."""
         self._write_now = None
         super().registerProducer(producer, streaming)
+        if not streaming:
+            # What Twisted would still have in its buffer may be sent already; it is asked for more all the same.
+            self.startWriting()
 
     def unregisterProducer(self) -> None:
         """See ``IConsumer``."""
