@@ -88,7 +88,7 @@ class Connection(Actor):
     def __init__(self, factory: ActorFactory, protocol: ActorProtocol, transport: Any) -> None:
         self._factory = factory
         self._protocol = protocol
-        self.transport = ConnectionTransport(transport, self)
+        self.transport = ConnectionTransport(transport, self, factory.poller)
         self._unread = 0  # bytes in the mailbox
         self._looks = 0  # since the client sent something
         self._deadline: Timer | None = None

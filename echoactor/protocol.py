@@ -18,6 +18,7 @@ from .events import ConnectionRefused
 from .gate import Gate
 from .messages import EndOfInput
 from .options import ServerOptions
+from .poller import poller_for
 from .styles import CallbackCell
 from .system import ActorSystem
 from .transport import ConnectionTransport
@@ -148,6 +149,7 @@ class ActorFactory(ServerFactory):
     def __init__(self, system: ActorSystem) -> None:
         self.system = system
         self.supervisor: Address | None = None
+        self.poller = poller_for(system.reactor)
         self._open: dict[Open, None] = {}
         self.use(ServerOptions())
 

@@ -17,6 +17,8 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
 from zope.interface import implementer, providedBy
 
+from .poller import Poller
+
 __all__ = ["ConnectionTransport", "Stop"]
 
 PLAIN_TRANSPORTS = (tcp.Server, tcp.Client)
@@ -93,14 +95,15 @@ class ConnectionTransport:
 
     :param transport: the Twisted transport, of any kind.
     :param owner: hears when too much waits; without one, there is no bound.
+    :param poller: reads for it, if it is plain; without one, the reactor does.
     """
 
     __slots__ = (
-        *("_at_once", "_closing", "_is_full", "_owner", "_producing", "_send"),
+        *("_at_once", "_closing", "_fd", "_is_full", "_owner", "_poller", "_producing", "_send"),
         *("_stops", "_transport", "_users_producer", "_waiting"),
     )
 
-    def __init__(self, transport: Any, owner: Owner | None = None) -> None:
+    def __init__(self, transport: Any, owner: Owner | None = None, poller: Poller | None = None) -> None:
         self._transport = transport
         self._owner = owner
         self._stops = 0
@@ -116,6 +119,11 @@ class ConnectionTransport:
             self._send = transport.socket.send
         else:
             self._register(streaming=True)
+        self._poller = poller if self._at_once else None
+        if self._poller is not None:
+            self._fd = transport.fileno()
+            transport.pauseProducing()
+            self._poller.add(transport)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -149,6 +157,7 @@ class ConnectionTransport:
             return
         if self._transport.TLS:
             self._leave_fast_path()
+            self._read_by_reactor()
             self._register(streaming=True)
         else:
             self._send = None
@@ -195,6 +204,7 @@ class ConnectionTransport:
     def startTLS(self, *args: Any) -> Any:
         """Encrypt what is written from now on, and nothing that was written before; see ``ITLSTransport``."""
         self._leave_fast_path()
+        self._read_by_reactor()
         try:
             return self._transport.startTLS(*args)
         finally:
@@ -205,6 +215,8 @@ class ConnectionTransport:
         # A transport whose producer is still registered never closes.
         self._closing = True
         self._leave_fast_path()
+        self._stop_polling()
+        self._poller = None
         self._transport.loseConnection()
 
     stopProducing = loseConnection
@@ -220,6 +232,8 @@ class ConnectionTransport:
         self._closing = True
         self._waiting = None
         self._leave_fast_path()
+        self._stop_polling()
+        self._poller = None
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()
 
@@ -233,7 +247,7 @@ class ConnectionTransport:
 
     def stop_reading(self, reason: int) -> None:
         """Stop reading, for one more reason."""
-        if not self._stops:
+        if not self._stops and not self._stop_polling():
             self._transport.pauseProducing()
         self._stops |= reason
 
@@ -241,8 +255,21 @@ class ConnectionTransport:
         """Drop one reason, or several; read again if no other is left."""
         if self._stops & reason:
             self._stops &= ~reason
-            if not self._stops:
+            if self._stops:
+                return
+            if self._poller is not None:
+                self._poller.add(self._transport)
+            else:
                 self._transport.resumeProducing()
+
+    def _stop_polling(self) -> bool:
+        return self._poller is not None and self._poller.remove(self._fd)
+
+    def _read_by_reactor(self) -> None:
+        """From now on, Twisted's transport reads by itself."""
+        if self._stop_polling():
+            self._transport.resumeProducing()
+        self._poller = None
 
     def is_held_back(self) -> bool:
         """Whether it is this side alone that keeps the peer from being heard."""
@@ -265,6 +292,8 @@ class ConnectionTransport:
         self._waiting = None
         self._owner = None
         self._leave_fast_path()
+        self._stop_polling()
+        self._poller = None
 
     def _register(self, streaming: bool) -> None:
         """Hear of the buffer, unless the transport is closing: it would wait for our producer for ever."""

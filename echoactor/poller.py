@@ -1,0 +1,123 @@
+"""
+Reading many sockets in one call of the reactor's.
+
+A Twisted reactor spends more on a readable socket than its protocol does on a
+small message: it finds the transport, sets up a log context and a place for
+errors, and asks the transport to read. A poller is one readable descriptor in
+the place of many: the kernel's epoll, which can be watched as its sockets can.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.main import CONNECTION_LOST
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["Poller", "poller_for"]
+
+_log = Logger()
+
+READ_SIZE = 64 * 1024
+"""Bytes of one read, as Twisted's own transports have it."""
+
+BATCH = 256
+"""Sockets that are read in one turn of the reactor: enough that the turn's own
+cost is shared by many, and two milliseconds for timers to wait, at most."""
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """
+    Reads plain TCP sockets, and hands what they bring to their protocols.
+
+    Whatever is not ordinary (the peer's end, an error) it leaves to the transport
+    itself: it gives the reading back to the reactor, which then finds the same.
+
+    :param reactor: an ``IReactorFDSet``.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._epoll = select.epoll()
+        self._polled: dict[int, tuple[Any, Callable[[int], bytes]]] = {}
+
+    def add(self, transport: Any) -> None:
+        """Read for ``transport`` from now on; the reactor must not."""
+        fd = transport.fileno()
+        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
+        if not self._polled:
+            self._reactor.addReader(self)
+        self._polled[fd] = transport, transport.socket.recv
+
+    def remove(self, fd: int) -> bool:
+        """
+        Read no more for the transport of ``fd``.
+
+        :returns: whether it was read from here.
+        """
+        if self._polled.pop(fd, None) is None:
+            return False
+        if not self._polled:
+            self._reactor.removeReader(self)
+        try:
+            self._epoll.unregister(fd)
+        except OSError:
+            pass  # closed meanwhile, which the kernel has noticed
+        return True
+
+    # What the reactor calls
+
+    def fileno(self) -> int:
+        """See ``IFileDescriptor``."""
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        """See ``ILoggingContext``."""
+        return "poller"
+
+    def doRead(self) -> None:
+        """Read once from each socket that has something; see ``IReadDescriptor``."""
+        polled = self._polled
+        for fd, event in self._epoll.poll(0, BATCH):
+            entry = polled.get(fd)
+            if entry is None:
+                continue  # what was read before it in this turn has ended it
+            transport, receive = entry
+            if event != select.EPOLLIN:
+                self.remove(fd)
+                transport.resumeProducing()
+                continue
+            try:
+                data = receive(READ_SIZE)
+            except BlockingIOError:
+                continue
+            except OSError:
+                self._lost(fd, transport, CONNECTION_LOST)
+                continue
+            try:
+                transport.protocol.dataReceived(data)
+            except BaseException as error:
+                _log.failure("unhandled error in {protocol}", protocol=transport.logPrefix())
+                self._lost(fd, transport, error)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor lets go of all it has; see ``IFileDescriptor``."""
+        for transport, _ in list(self._polled.values()):
+            transport.connectionLost(reason)
+
+    def _lost(self, fd: int, transport: Any, why: BaseException) -> None:
+        self.remove(fd)
+        transport.connectionLost(Failure(why))
+
+
+def poller_for(reactor: Any) -> Poller | None:
+    """A poller, where the platform and the reactor have what it needs."""
+    if hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor):
+        return Poller(reactor)
+    return None
