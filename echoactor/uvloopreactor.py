@@ -11,7 +11,8 @@ buffers, producers, half-closes, aborts and ``startTLS`` are Twisted's own code.
 
 It uses of Twisted's private parts, and of nobody else's:
 
-- ``FileDescriptor``: ``_tempDataBuffer``, ``_tempDataLen``, ``_isSendBufferFull``, ``_writeDisconnected``
+- ``FileDescriptor``: ``_tempDataBuffer``, ``_tempDataLen``, ``_isSendBufferFull``, ``_maybePauseProducer``,
+  ``_writeDisconnected``
 - ``tcp``: ``_connectDone``, ``_closeSocket``, ``_shouldShutdown``, ``_makeTransport``,
   ``_fromListeningDescriptor``, ``_fromConnectedSocket``
 - the reactors: ``_asyncioEventloop``, ``_disconnectSelectable``, ``_onTimer``, ``_removeAll``,
@@ -142,6 +143,7 @@ class Stream(_Connection):
     def pause_writing(self) -> None:
         self._is_full = True
         self.startWriting()
+        self._maybePauseProducer()
 
     def resume_writing(self) -> None:
         self._is_full = False
@@ -203,10 +205,14 @@ class Stream(_Connection):
         """Look whether a write may go to uvloop at once."""
         if self._uv is None or self._writes or self._is_full or self.disconnected or self._writeDisconnected:
             self._write_now = None
-        elif self.producer is not None or self.TLS or isinstance(self.protocol, TLS_PROTOCOL):
+        elif self._has_pull_producer() or self.TLS or isinstance(self.protocol, TLS_PROTOCOL):
             self._write_now = None
         else:
             self._write_now = self._uv.write
+
+    def _has_pull_producer(self) -> bool:
+        """Whether somebody is asked for more at each flush."""
+        return self.producer is not None and not self.streamingProducer
 
     # What may come between a write and the socket
 
@@ -217,7 +223,6 @@ class Stream(_Connection):
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See ``IConsumer``."""
-        self._write_now = None
         super().registerProducer(producer, streaming)
         if not streaming:
             # What Twisted would still have in its buffer may be sent already; it is asked for more all the same.
