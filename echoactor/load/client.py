@@ -1,0 +1,279 @@
+"""The load itself: opens the connections, lets them send for a while, waits for the last answers, closes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from math import inf
+from time import perf_counter
+from typing import Any
+
+from .connection import Connection
+from .figures import Figures, Second
+from .options import LoadOptions
+
+__all__ = ["Load", "LoadError", "new_loop"]
+
+OPENING = 64
+"""Connections opened at once: fewer than what servers usually let wait in their queue, which is 128."""
+
+TICK = 0.1
+"""Seconds from one look at whether all is done to the next."""
+
+GRAIN = 0.0001
+"""Seconds that a schedule is exact to: below it, the waking costs more than the sending."""
+
+CLOSING = 1.0
+"""Seconds for connections to close; then they are aborted."""
+
+OTHERS = 32
+"""Open files that are not connections: the loop's own, the terminal, reports, modules."""
+
+
+class LoadError(Exception):
+    """The load cannot be put on; the text is one line that says why."""
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's event loop where that is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class Load:
+    """
+    Puts load on a server. To be made and run in an event loop of the main thread.
+
+    :param options: what load, on which server.
+    :param figures: where what it comes to is collected.
+    :param on_open: called with the number of connections that are open, after each.
+    :param on_second: called with the figures of each second.
+    :raises LoadError: there can not be as many connections, or the file with authorities cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: LoadOptions,
+        figures: Figures,
+        on_open: Callable[[int], None] = lambda count: None,
+        on_second: Callable[[Second], None] = lambda second: None,
+    ) -> None:
+        make_room_for(options.connections)
+        self._options = options
+        self._figures = figures
+        self._on_open = on_open
+        self._on_second = on_second
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._failed_itself)
+        self._context = _tls_context(options) if options.tls else None
+        self._connections: list[Connection] = []
+        self._lost: set[Connection] = set()
+        self._interrupted = self._loop.create_future()
+        self._next_second = 0.0
+
+    async def run(self) -> None:
+        """
+        Put it on, for as long as the options say.
+
+        :raises LoadError: no connection could be made.
+        """
+        try:
+            await self._open()
+            start = perf_counter()
+            self._next_second = start + 1
+            self._figures.begin(start)
+            if self._options.rate is None:
+                for connection in self._connections:
+                    connection.start()
+                await self._watch(start + self._options.duration, self._all_lost)
+            else:
+                schedule = _Schedule(self._connections, self._options.rate, start)
+                self._loop.add_signal_handler(signal.SIGALRM, schedule.send_due)
+                schedule.send_due()
+                await self._watch(start + self._options.duration, self._all_lost)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                self._loop.remove_signal_handler(signal.SIGALRM)
+            await self._wait_for_answers()
+        finally:
+            await self._close()
+
+    def interrupt(self) -> None:
+        """End the sending now; the second time, end the waiting for answers too."""
+        if not self._interrupted.done():
+            self._interrupted.set_result(None)
+
+    # Opening
+
+    async def _open(self) -> None:
+        numbers = iter(range(self._options.connections))
+        address = await self._open_first(next(numbers))
+
+        async def open_some() -> None:
+            for number in numbers:
+                if self._interrupted.done():
+                    raise LoadError("interrupted before all connections were open")
+                try:
+                    await self._connect(number, *address)
+                except OSError as error:
+                    self._figures.fail("not connected", f"connection {number}: {_reason(error)}")
+
+        await asyncio.gather(*[open_some() for _ in range(OPENING)])
+
+    async def _open_first(self, number: int) -> tuple[socket.AddressFamily, Any]:
+        """Find out which of the host's addresses answers, as localhost may be an IPv6 one or not."""
+        host, port = self._options.host, self._options.port
+        problem = ""
+        try:
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            for family, _, _, _, address in found:
+                try:
+                    await self._connect(number, family, address)
+                    return family, address
+                except OSError as error:
+                    problem = problem or _reason(error)
+        except (OSError, UnicodeError) as error:
+            problem = _reason(error)
+        raise LoadError(f"cannot connect to {self._options.target}: {problem}")
+
+    async def _connect(self, number: int, family: socket.AddressFamily, address: Any) -> None:
+        options = self._options
+        connection = Connection(number, options, self._figures, self._lost.add)
+        tls: dict[str, Any] = {}
+        if self._context is not None:
+            tls = {"ssl": self._context, "server_hostname": options.server_name or options.host}
+        wire = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            wire.setblocking(False)
+            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+            async def connect() -> None:
+                await self._loop.sock_connect(wire, address)
+                await self._loop.create_connection(lambda: connection, sock=wire, **tls)
+
+            await asyncio.wait_for(connect(), options.timeout)
+        except BaseException:
+            wire.close()
+            raise
+        self._connections.append(connection)
+        self._on_open(len(self._connections))
+
+    # Running
+
+    def _all_lost(self) -> bool:
+        return len(self._lost) == len(self._connections)
+
+    def _all_answered(self) -> bool:
+        return not any(connection.unanswered for connection in self._still_open())
+
+    def _still_open(self) -> list[Connection]:
+        return [connection for connection in self._connections if connection not in self._lost]
+
+    async def _watch(self, until: float, done: Callable[[], bool]) -> None:
+        """Wait until then, or until it is done, or interrupted; meanwhile, close the books of each second."""
+        while (now := perf_counter()) < until and not done() and not self._interrupted.done():
+            if now >= self._next_second:
+                self._next_second += 1
+                self._on_second(self._figures.end_second(now))
+            pause = min(TICK, until - now, max(self._next_second - now, 0))
+            await asyncio.wait({self._interrupted}, timeout=pause)
+
+    async def _wait_for_answers(self) -> None:
+        self._figures.unsent = sum(connection.stop() for connection in self._connections)
+        stopped = perf_counter()
+        self._figures.sent(stopped)
+        self._interrupted = self._loop.create_future()
+        self._next_second = inf  # the waiting counts to the last one
+        await self._watch(stopped + self._options.timeout, self._all_answered)
+        waited = perf_counter() - stopped
+        for connection in self._still_open():
+            if connection.unanswered:
+                connection.give_up(waited)
+        self._figures.end(max(connection.last_answer for connection in self._connections))
+        self._on_second(self._figures.end_second(perf_counter()))
+
+    async def _close(self) -> None:
+        closing = [connection.close() for connection in self._connections]
+        if closing:
+            await asyncio.wait(closing, timeout=CLOSING)
+            for connection in self._connections:
+                connection.abort()
+            await asyncio.wait(closing, timeout=CLOSING)
+
+    def _failed_itself(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody caught is an error of this run, and not a traceback among its figures."""
+        self._figures.fail("client error", f"{context['message']}: {context.get('exception')!r}")
+
+
+class _Schedule:
+    """
+    Sends messages when they are due, each connection in its turn.
+
+    The loop's own timers are exact to a millisecond or so, which would be the
+    most of what is measured: SIGALRM is exact to some microseconds, everywhere.
+    """
+
+    def __init__(self, connections: list[Connection], rate: float, start: float) -> None:
+        self._connections = connections
+        self._rate = rate
+        self._start = start
+        self._count = 0
+        for place, connection in enumerate(connections):
+            connection.schedule(start + place / rate, len(connections) / rate)
+
+    def send_due(self) -> None:
+        """Send what is due by now, and come back when the next is."""
+        due = int((perf_counter() - self._start) * self._rate) + 1
+        for count in range(self._count, due):
+            self._connections[count % len(self._connections)].send_due()
+        self._count = due
+        pause = self._start + due / self._rate - perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, max(pause, GRAIN))
+
+
+def make_room_for(connections: int) -> None:
+    """
+    Raise this process's soft limit on open files as far as so many connections need.
+
+    :raises LoadError: the hard limit does not allow it.
+    """
+    needed = connections + OTHERS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit, raises in ((soft, False), (hard, True)):
+        if limit == resource.RLIM_INFINITY or limit >= needed:
+            if raises:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+            return
+    raise LoadError(
+        f"{connections} connections need {needed} open files, and only {hard} are allowed: "
+        f"raise the limit (ulimit -Hn), or lower --connections to {max(1, hard - OTHERS)}"
+    )
+
+
+def _tls_context(options: LoadOptions) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=options.ca)
+    except OSError as error:
+        raise LoadError(f"--ca: {options.ca} cannot be used: {_reason(error)}") from None
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in the system's words."""
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)) and not getattr(error, "errno", None):
+        return "no connection in time"
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return str(getattr(error, "verify_message", "") or error.strerror or error)
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error) or type(error).__name__
