@@ -8,8 +8,8 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable
-from math import inf
+from collections.abc import Callable, Sequence
+from math import ceil, inf
 from time import perf_counter
 from typing import Any
 
@@ -17,10 +17,10 @@ from .connection import Connection
 from .figures import Figures, Second
 from .options import LoadOptions
 
-__all__ = ["Load", "LoadError", "new_loop"]
+__all__ = ["Load", "LoadError", "NotConnected", "new_loop"]
 
 OPENING = 64
-"""Connections opened at once: fewer than what servers usually let wait in their queue, which is 128."""
+"""Connections opened at once: more would overflow the queues of many servers, and a retry takes a second."""
 
 TICK = 0.1
 """Seconds from one look at whether all is done to the next."""
@@ -39,6 +39,10 @@ class LoadError(Exception):
     """The load cannot be put on; the text is one line that says why."""
 
 
+class NotConnected(LoadError):
+    """There is no connection to put it on."""
+
+
 def new_loop() -> asyncio.AbstractEventLoop:
     """uvloop's event loop where that is installed, else asyncio's own."""
     try:
@@ -55,8 +59,8 @@ class Load:
 
     :param options: what load, on which server.
     :param figures: where what it comes to is collected.
-    :param on_open: called with the number of connections that are open, after each.
-    :param on_second: called with the figures of each second.
+    :param on_open: each is called with the number of connections that are open, when one more is.
+    :param on_second: each is called with the figures of a second, when it is over.
     :raises LoadError: there can not be as many connections, or the file with authorities cannot be used.
     """
 
@@ -64,8 +68,8 @@ class Load:
         self,
         options: LoadOptions,
         figures: Figures,
-        on_open: Callable[[int], None] = lambda count: None,
-        on_second: Callable[[Second], None] = lambda second: None,
+        on_open: Sequence[Callable[[int], None]] = (),
+        on_second: Sequence[Callable[[Second], None]] = (),
     ) -> None:
         make_room_for(options.connections)
         self._options = options
@@ -84,10 +88,10 @@ class Load:
         """
         Put it on, for as long as the options say.
 
-        :raises LoadError: no connection could be made.
+        :raises NotConnected: no connection could be made, or an interrupt came before all were.
         """
         try:
-            await self._open()
+            await self._open_unless_interrupted()
             start = perf_counter()
             self._next_second = start + 1
             self._figures.begin(start)
@@ -96,7 +100,7 @@ class Load:
                     connection.start()
                 await self._watch(start + self._options.duration, self._all_lost)
             else:
-                schedule = _Schedule(self._connections, self._options.rate, start)
+                schedule = _Schedule(self._connections, self._options.rate, start, self._options.duration)
                 self._loop.add_signal_handler(signal.SIGALRM, schedule.send_due)
                 schedule.send_due()
                 await self._watch(start + self._options.duration, self._all_lost)
@@ -113,14 +117,21 @@ class Load:
 
     # Opening
 
+    async def _open_unless_interrupted(self) -> None:
+        opening = asyncio.ensure_future(self._open())
+        await asyncio.wait({opening, self._interrupted}, return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            opening.cancel()
+            await asyncio.wait({opening})
+            raise NotConnected("interrupted before all connections were open")
+        opening.result()
+
     async def _open(self) -> None:
         numbers = iter(range(self._options.connections))
         address = await self._open_first(next(numbers))
 
         async def open_some() -> None:
             for number in numbers:
-                if self._interrupted.done():
-                    raise LoadError("interrupted before all connections were open")
                 try:
                     await self._connect(number, *address)
                 except OSError as error:
@@ -142,7 +153,7 @@ class Load:
                     problem = problem or _reason(error)
         except (OSError, UnicodeError) as error:
             problem = _reason(error)
-        raise LoadError(f"cannot connect to {self._options.target}: {problem}")
+        raise NotConnected(f"cannot connect to {self._options.target}: {problem}")
 
     async def _connect(self, number: int, family: socket.AddressFamily, address: Any) -> None:
         options = self._options
@@ -164,7 +175,8 @@ class Load:
             wire.close()
             raise
         self._connections.append(connection)
-        self._on_open(len(self._connections))
+        for watcher in self._on_open:
+            watcher(len(self._connections))
 
     # Running
 
@@ -182,9 +194,14 @@ class Load:
         while (now := perf_counter()) < until and not done() and not self._interrupted.done():
             if now >= self._next_second:
                 self._next_second += 1
-                self._on_second(self._figures.end_second(now))
+                self._end_second(now)
             pause = min(TICK, until - now, max(self._next_second - now, 0))
             await asyncio.wait({self._interrupted}, timeout=pause)
+
+    def _end_second(self, now: float) -> None:
+        second = self._figures.end_second(now)
+        for watcher in self._on_second:
+            watcher(second)
 
     async def _wait_for_answers(self) -> None:
         self._figures.unsent = sum(connection.stop() for connection in self._connections)
@@ -198,7 +215,7 @@ class Load:
             if connection.unanswered:
                 connection.give_up(waited)
         self._figures.end(max(connection.last_answer for connection in self._connections))
-        self._on_second(self._figures.end_second(perf_counter()))
+        self._end_second(perf_counter())
 
     async def _close(self) -> None:
         closing = [connection.close() for connection in self._connections]
@@ -221,22 +238,26 @@ class _Schedule:
     most of what is measured: SIGALRM is exact to some microseconds, everywhere.
     """
 
-    def __init__(self, connections: list[Connection], rate: float, start: float) -> None:
+    def __init__(self, connections: list[Connection], rate: float, start: float, duration: float) -> None:
         self._connections = connections
         self._rate = rate
         self._start = start
         self._count = 0
+        self._all = ceil(rate * duration)
         for place, connection in enumerate(connections):
             connection.schedule(start + place / rate, len(connections) / rate)
 
     def send_due(self) -> None:
         """Send what is due by now, and come back when the next is."""
-        due = int((perf_counter() - self._start) * self._rate) + 1
-        for count in range(self._count, due):
-            self._connections[count % len(self._connections)].send_due()
+        due = min(int((perf_counter() - self._start) * self._rate) + 1, self._all)
+        # Each connection at most once, so that a rate that is too high does not keep the loop in here.
+        all = len(self._connections)
+        for number in range(max(self._count, due - all), due):
+            self._connections[number % all].send_due(number // all + 1)
         self._count = due
-        pause = self._start + due / self._rate - perf_counter()
-        signal.setitimer(signal.ITIMER_REAL, max(pause, GRAIN))
+        if due < self._all:
+            pause = self._start + due / self._rate - perf_counter()
+            signal.setitimer(signal.ITIMER_REAL, max(pause, GRAIN))
 
 
 def make_room_for(connections: int) -> None:

@@ -88,9 +88,13 @@ class Connection(asyncio.BufferedProtocol):
         """
         self._first, self._gap = first, gap
 
-    def send_due(self) -> None:
-        """One more message of the schedule is due: send it now, or when those before it are answered."""
-        self._due += 1
+    def send_due(self, due: int) -> None:
+        """
+        Send what is due, now or when what is before it has been answered.
+
+        :param due: how many messages of the schedule are due by now, in all.
+        """
+        self._due = due
         self._send(0.0)
 
     def stop(self) -> int:

@@ -118,7 +118,7 @@ def _make_parser() -> _Parser:
         description="Puts load on an echo server, checks every byte that comes back, and reports throughput "
         "and latency. Ctrl-C ends it early, with the report.",
         epilog="Exit status: 0 when all went well; 1 when a byte was wrong, a message unanswered, or a "
-        "connection lost or not made; 2 when it could not begin.",
+        "connection lost or not made; 2 when it cannot do what it was asked for.",
         allow_abbrev=False,  # or a new option would change what an old command line means
     )
     add = parser.add_argument

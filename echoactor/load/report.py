@@ -26,11 +26,7 @@ def duration_text(microseconds: float) -> str:
     """A duration, in the unit that fits."""
     for unit, size in (("s", 1e6), ("ms", 1e3)):
         if microseconds >= size:
-            return (
-                f"{microseconds / size:.3g} {unit}"
-                if microseconds < 1000 * size
-                else f"{microseconds / size:.0f} {unit}"
-            )
+            return f"{microseconds / size:.2f} {unit}"
     return f"{microseconds:.0f} us"
 
 
@@ -63,13 +59,20 @@ def percentiles(figures: Figures) -> dict[str, int]:
     return {**named, "max": histogram.get_max_value()}
 
 
+def title(options: LoadOptions) -> str:
+    """What load was put on which server."""
+    how = "as fast as answered" if options.rate is None else f"{options.rate:,g} messages/s"
+    return (
+        f"{options.target}{' (TLS)' if options.tls else ''}: {options.connections} connections, "
+        f"{options.size} bytes, {options.pipeline} at once, {how}"
+    )
+
+
 def as_text(options: LoadOptions, figures: Figures) -> str:
     """The report for people."""
-    how = "as fast as answered" if options.rate is None else f"{options.rate:,g} messages/s"
     origin = "from the sending" if options.rate is None else "from when each was due"
     lines = [
-        f"{options.target}{' (TLS)' if options.tls else ''}: {options.connections} connections, "
-        f"{options.size} bytes, {options.pipeline} at once, {how}",
+        title(options),
         "",
         f"throughput  {rate_text(figures.messages / figures.elapsed, options.size)}",
         f"            {figures.messages:,} messages in {figures.elapsed:.2f} s",
@@ -142,7 +145,7 @@ def plot(options: LoadOptions, figures: Figures, file: str) -> None:
     seconds = [second.end for second in figures.seconds]
     rates = [second.messages / second.length for second in figures.seconds]
     over_time.plot(seconds, rates, color="tab:blue", marker=".")
-    over_time.set(xlabel="seconds", ylabel="messages/s, blue", ylim=(0, None))
+    over_time.set(xlabel="seconds", ylabel="messages/s, blue", ylim=(0, 1.1 * max(rates) + 1))
     latencies: Any = over_time.twinx()
     latencies.plot(seconds, [second.p99 / 1e3 for second in figures.seconds], color="tab:orange", marker=".")
     latencies.set(ylabel="p99 of each second (ms), orange", ylim=(0, None))
@@ -156,7 +159,7 @@ def plot(options: LoadOptions, figures: Figures, file: str) -> None:
     marks = [step for step in steps if step in (0, *PERCENTILES, 99.99, 99.999)]
     by_percentile.set_xticks([1 / (1 - step / 100) for step in marks], [f"{step:g}" for step in marks])
     by_percentile.minorticks_off()
-    picture.suptitle(as_text(options, figures).partition("\n")[0], fontsize=10)
+    picture.suptitle(title(options), fontsize=10)
     picture.tight_layout()
     picture.savefig(file)
     pyplot.close(picture)

@@ -1,0 +1,536 @@
+"""The load client against servers that behave, and servers that do not: real sockets, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from echoactor.load import client
+from echoactor.load.client import OTHERS, Load, LoadError, make_room_for, new_loop
+from echoactor.load.figures import Figures, Second
+from echoactor.load.options import LoadOptions
+
+from .support import ActorTestCase, Authority
+
+
+class Echo(asyncio.Protocol):
+    """Behaves."""
+
+    transport: Any
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Counting(Echo):
+    """Does something else once it has answered so many bytes."""
+
+    LIMIT = 1000
+    answered = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.answered += len(data)
+        if self.answered < self.LIMIT:
+            self.transport.write(data)
+        else:
+            self.misbehave(data)
+
+    def misbehave(self, data: bytes) -> None:
+        raise NotImplementedError
+
+
+class Flips(Counting):
+    def misbehave(self, data: bytes) -> None:
+        self.transport.write(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+class Shortens(Counting):
+    def misbehave(self, data: bytes) -> None:
+        self.answered = 0
+        self.transport.write(data[:-1])
+
+
+class AnswersHalf(Counting):
+    def misbehave(self, data: bytes) -> None:
+        self.transport.write(data[: len(data) // 2])
+
+
+class Closes(Counting):
+    def misbehave(self, data: bytes) -> None:
+        self.transport.write(data)
+        self.transport.close()
+
+
+class Resets(Counting):
+    def misbehave(self, data: bytes) -> None:
+        self.transport.abort()
+
+
+class Repeats(Counting):
+    def misbehave(self, data: bytes) -> None:
+        self.transport.write(data * 2)
+
+
+class Greets(Echo):
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        transport.write(b"220 welcome\r\n")
+
+
+class Silent(asyncio.Protocol):
+    def data_received(self, data: bytes) -> None:
+        pass
+
+
+class MixesUp(Echo):
+    """Answers each on the connection before."""
+
+    last: Any = None
+
+    def data_received(self, data: bytes) -> None:
+        (MixesUp.last or self.transport).write(data)
+        MixesUp.last = self.transport
+
+
+class Stalls(Echo):
+    """Answers nothing for 0.3 s, once."""
+
+    begin = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        Stalls.begin = Stalls.begin or now + 0.2
+        wait = Stalls.begin + 0.3 - now if now > Stalls.begin else 0
+        if wait > 0:
+            asyncio.get_running_loop().call_later(wait, self.transport.write, data)
+        else:
+            self.transport.write(data)
+
+
+class LoadTestCase(ActorTestCase):
+    """Runs a server and the client in one event loop."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.figures = Figures()
+        self.seconds: list[Second] = []
+        self.opened: list[int] = []
+        self.host = "127.0.0.1"
+        self.tls: ssl.SSLContext | None = None
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+    def run_load(
+        self,
+        protocol: type[asyncio.BaseProtocol],
+        during: Callable[[Load], object] | None = None,
+        **options: Any,
+    ) -> Figures:
+        """
+        Put load on a server that speaks so.
+
+        :param during: called when the load runs.
+        """
+        loop = self.new_loop()
+        self.addCleanup(loop.close)
+
+        async def run() -> None:
+            server = await loop.create_server(protocol, self.host, 0, ssl=self.tls)
+            port = server.sockets[0].getsockname()[1]
+            chosen = {"host": self.host, "connections": 3, "duration": 0.2, "timeout": 0.3, **options}
+            try:
+                load = Load(
+                    LoadOptions(port=port, **chosen),
+                    self.figures,
+                    [self.opened.append],
+                    [self.seconds.append],
+                )
+                if during is not None:
+                    loop.call_later(0.1, during, load)
+                await load.run()
+            finally:
+                server.close()
+
+        try:
+            loop.run_until_complete(asyncio.wait_for(run(), 20))
+        finally:
+            for _ in range(3):  # what was closed ends
+                loop.run_until_complete(asyncio.sleep(0))
+        return self.figures
+
+
+class LoadTests(LoadTestCase):
+    """On asyncio's own event loop."""
+
+    def refused(self, *texts: str, protocol: type[asyncio.BaseProtocol] = Echo, **options: Any) -> None:
+        """Nothing could be made; the error says why."""
+        with self.assertRaises(LoadError) as caught:
+            self.run_load(protocol, **options)
+        for text in texts:
+            self.assertIn(text, str(caught.exception))
+
+    def test_closed_loop(self) -> None:
+        """Messages go back and forth for the duration, and nothing is wrong."""
+        figures = self.run_load(Echo, size=100)
+        self.assertEqual((figures.errors, figures.unsent), ({}, 0))
+        self.assertGreater(figures.messages, 20)
+        self.assertTrue(0.2 <= figures.elapsed < 2, figures.elapsed)
+        self.assertEqual(self.opened, [1, 2, 3])
+        self.assertTrue(0 < figures.cpu_share < 1.5, figures.cpu_share)
+
+    def test_sizes(self) -> None:
+        """From one byte to megabytes, one at a time and many."""
+        for size in (1, 1_000, 3_000_000):
+            for pipeline in (1, 7):
+                figures = self.run_load(Echo, size=size, pipeline=pipeline, timeout=10)
+                self.assertEqual(figures.errors, {})
+                self.assertGreaterEqual(figures.messages, 3 * pipeline)
+                self.figures = Figures()
+
+    def test_rate(self) -> None:
+        """At a rate, as many messages are sent as are due, in turn over the connections."""
+        figures = self.run_load(Echo, rate=500.0, duration=0.5)
+        self.assertEqual((figures.errors, figures.unsent), ({}, 0))
+        self.assertEqual(figures.messages, 250)
+
+    def test_rate_below_one_a_connection(self) -> None:
+        """A rate may be lower than the number of connections."""
+        figures = self.run_load(Echo, rate=8.0, connections=20, duration=0.5)
+        self.assertEqual((figures.errors, figures.messages), ({}, 4))
+
+    def test_rate_too_high(self) -> None:
+        """What is due while nothing is answered is counted as not sent."""
+        figures = self.run_load(Silent, rate=1000.0, connections=1, timeout=0.1)
+        self.assertEqual(figures.errors, {"unanswered": 1})
+        self.assertEqual(figures.unsent, 199)
+
+    def test_rate_absurd(self) -> None:
+        """A rate that no client could keep ends with the duration all the same."""
+        start = time.perf_counter()
+        figures = self.run_load(Echo, rate=1e15, pipeline=10, timeout=5)
+        self.assertLess(time.perf_counter() - start, 10)
+        self.assertEqual(figures.errors, {})
+        self.assertGreater(figures.messages, 30)
+        self.assertGreater(figures.unsent, 1e12)
+
+    def test_coordinated_omission(self) -> None:
+        """A stall shows in the p99 of a schedule, as all that was due meanwhile waited."""
+        Stalls.begin = 0.0
+        figures = self.run_load(Stalls, rate=400.0, connections=4, duration=1.5, timeout=5)
+        self.assertEqual((figures.errors, figures.unsent), ({}, 0))
+        # Of 600 messages, some 120 were due in the stall.
+        self.assertGreater(figures.histogram.get_value_at_percentile(99), 200_000)
+        self.assertGreater(figures.histogram.get_value_at_percentile(90), 100_000)
+        self.assertLess(figures.histogram.get_value_at_percentile(50), 100_000)
+
+    def test_closed_loop_counts_once(self) -> None:
+        """The same stall in a closed loop: once for each connection, and the p99 does not know of it."""
+        Stalls.begin = 0.0
+        figures = self.run_load(Stalls, connections=4, duration=1.0, timeout=5)
+        self.assertEqual(figures.errors, {})
+        self.assertGreater(figures.histogram.get_max_value(), 250_000)
+        waited = sum(
+            item.count_added_in_this_iter_step
+            for item in figures.histogram.get_recorded_iterator()
+            if item.value_iterated_to > 250_000
+        )
+        self.assertEqual(waited, 4)
+        self.assertLess(figures.histogram.get_value_at_percentile(99), 200_000)
+
+    def test_seconds(self) -> None:
+        """Each second has its figures, the last what is left; together they are all."""
+        figures = self.run_load(Echo, duration=2.0, rate=100.0)
+        self.assertEqual(len(self.seconds), 2)
+        self.assertEqual(sum(second.messages for second in self.seconds), figures.messages)
+        for number, second in enumerate(self.seconds, 1):
+            self.assertLess(abs(second.end - number), 0.5)
+            self.assertLess(abs(second.messages - 100), 50)
+
+    def test_wrong_bytes(self) -> None:
+        """Each way of sending other bytes back is seen, on each connection."""
+        for protocol in (Flips, Shortens, Repeats, Greets):
+            figures = self.run_load(protocol, pipeline=4)
+            self.assertEqual(figures.errors, {"wrong byte": 3}, protocol)
+            self.figures = Figures()
+
+    def test_mixed_up(self) -> None:
+        """What comes back on another connection is wrong there."""
+        MixesUp.last = None
+        figures = self.run_load(MixesUp)
+        self.assertIn("wrong byte", figures.errors)
+
+    def test_lost(self) -> None:
+        """A connection that the server ends is lost; with the last one, the run is over."""
+        for protocol in (Closes, Resets):
+            start = time.perf_counter()
+            figures = self.run_load(protocol, duration=15.0)
+            self.assertEqual(figures.errors, {"connection lost": 3}, protocol)
+            self.assertLess(time.perf_counter() - start, 10)
+            self.figures = Figures()
+
+    def test_some_lost(self) -> None:
+        """The others go on when one is lost."""
+        first = iter([Closes])
+        figures = self.run_load(lambda: next(first, Echo)())  # type: ignore[arg-type]
+        self.assertEqual(figures.errors, {"connection lost": 1})
+        self.assertTrue(0.2 <= figures.elapsed < 2, figures.elapsed)
+
+    def test_unanswered(self) -> None:
+        """Messages that are never answered, or half, are errors when the time for them is over."""
+        figures = self.run_load(Silent, pipeline=5)
+        self.assertEqual((figures.errors, figures.messages), ({"unanswered": 15}, 0))
+        self.figures = Figures()
+        figures = self.run_load(AnswersHalf)
+        self.assertEqual(figures.errors, {"unanswered": 3})
+        self.assertIn("the first with 32 of its 64 bytes, after 15 answers", figures.details[0])
+        self.figures = Figures()
+        figures = self.run_load(Shortens)
+        self.assertEqual(figures.errors, {"unanswered": 3})
+        self.assertIn("the first with 63 of its 64 bytes, after 15 answers", figures.details[0])
+
+    def test_late_answers(self) -> None:
+        """An answer that comes after the sending has ended, but in time, counts."""
+
+        class Late(Echo):
+            def data_received(self, data: bytes) -> None:
+                asyncio.get_running_loop().call_later(0.4, self.transport.write, data)
+
+        figures = self.run_load(Late, timeout=5)
+        self.assertEqual((figures.errors, figures.messages), ({}, 3))
+        self.assertTrue(0.39 <= figures.elapsed < 4, figures.elapsed)
+        self.assertGreaterEqual(figures.histogram.get_min_value(), 390_000)
+
+    def test_interrupted(self) -> None:
+        """An interrupt ends the sending; what was measured stays."""
+        start = time.perf_counter()
+        figures = self.run_load(Echo, Load.interrupt, duration=15.0)
+        self.assertLess(time.perf_counter() - start, 10)
+        self.assertEqual(figures.errors, {})
+        self.assertGreater(figures.messages, 3)
+
+    def test_interrupted_twice(self) -> None:
+        """A second interrupt ends the waiting for answers."""
+
+        def interrupt(load: Load) -> None:
+            load.interrupt()
+            asyncio.get_running_loop().call_later(0.1, load.interrupt)
+
+        start = time.perf_counter()
+        figures = self.run_load(Silent, interrupt, duration=15.0, timeout=15.0)
+        self.assertLess(time.perf_counter() - start, 10)
+        self.assertEqual(figures.errors, {"unanswered": 3})
+
+    def test_interrupted_while_opening(self) -> None:
+        """An interrupt before the load began ends it with one line."""
+        opened = self.opened
+
+        class Interrupts(list[int]):
+            def append(self, count: int) -> None:
+                opened.append(count)
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        self.opened = Interrupts()
+        loads: list[Load] = []
+        previous = signal.signal(signal.SIGUSR1, lambda *_: loads[0].interrupt())
+        self.addCleanup(signal.signal, signal.SIGUSR1, previous)
+        self.patch(client, "make_room_for", lambda count: None)
+        init = Load.__init__
+
+        def remember(load: Load, *args: Any) -> None:
+            loads.append(load)
+            init(load, *args)
+
+        self.patch(Load, "__init__", remember)
+        self.refused("interrupted before all connections were open", connections=500)
+        self.assertLess(len(opened), 500)
+
+    def test_ipv6(self) -> None:
+        """An IPv6 address is a target like others."""
+        self.host = "::1"
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError:
+            raise SkipTest("no IPv6 here") from None
+        self.assertEqual(self.run_load(Echo).errors, {})
+
+    def test_localhost(self) -> None:
+        """A name with several addresses is tried address by address."""
+        self.assertEqual(self.run_load(Echo, host="localhost").errors, {})
+
+    def test_refused(self) -> None:
+        """When nobody listens, one line says so."""
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            port = closed.getsockname()[1]
+        loop = self.new_loop()
+        self.addCleanup(loop.close)
+
+        async def run() -> None:
+            await Load(LoadOptions(host="127.0.0.1", port=port), self.figures).run()
+
+        with self.assertRaises(LoadError) as caught:
+            loop.run_until_complete(run())
+        self.assertEqual(str(caught.exception), f"cannot connect to 127.0.0.1:{port}: Connection refused")
+
+    def test_unknown_host(self) -> None:
+        """A name that is none gets one line, whatever is wrong with it."""
+        self.refused("cannot connect to no-such-host.invalid:", host="no-such-host.invalid")
+        self.refused("cannot connect to", host="a" * 70 + ".invalid")
+
+    def test_some_not_connected(self) -> None:
+        """A connection that cannot be made is an error; the others do their work."""
+        connect = Load._connect
+
+        async def fail(load: Load, number: int, *address: Any) -> None:
+            if number == 1:
+                raise ConnectionRefusedError(111, "Connect call failed")
+            await connect(load, number, *address)
+
+        self.patch(Load, "_connect", fail)
+        figures = self.run_load(Echo)
+        self.assertEqual(figures.errors, {"not connected": 1})
+        self.assertEqual(figures.details, ["connection 1: Connection refused"])
+        self.assertGreater(figures.messages, 2)
+
+    def test_many(self) -> None:
+        """Hundreds of connections, each with a stream of its own, are opened a few at a time."""
+        most = now = 0
+        connect = Load._connect
+
+        async def count(load: Load, *args: Any) -> None:
+            nonlocal most, now
+            now += 1
+            most = max(most, now)
+            await connect(load, *args)
+            now -= 1
+
+        self.patch(Load, "_connect", count)
+        figures = self.run_load(Echo, connections=300, timeout=15)
+        self.assertEqual((figures.errors, self.opened[-1]), ({}, 300))
+        self.assertGreaterEqual(figures.messages, 300)
+        self.assertLessEqual(most, client.OPENING)
+
+    # TLS
+
+    def serve_tls(self, *names: str) -> str:
+        """Let the server have a certificate; returns the file of its authority."""
+        authority = Authority(self.temporary_directory())
+        self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.tls.load_cert_chain(authority.make("server.pem", *names))
+        return str(authority.file)
+
+    def test_tls(self) -> None:
+        """Load goes over TLS, to a server whose certificate is verified."""
+        ca = self.serve_tls("localhost")
+        figures = self.run_load(Echo, tls=True, ca=ca, host="localhost", size=100_000, pipeline=3, timeout=10)
+        self.assertEqual(figures.errors, {})
+        self.assertGreater(figures.messages, 9)
+
+    def test_tls_server_name(self) -> None:
+        """The name to ask for can be another than the host."""
+        ca = self.serve_tls("echo.example")
+        asked = []
+        assert self.tls is not None
+        self.tls.sni_callback = lambda wire, name, context: asked.append(name)
+        self.assertEqual(self.run_load(Echo, tls=True, ca=ca, server_name="echo.example").errors, {})
+        self.assertEqual(asked, ["echo.example"] * 3)
+
+    def test_tls_insecure(self) -> None:
+        """Any certificate will do if told so."""
+        self.serve_tls("other.example")
+        self.assertEqual(self.run_load(Echo, tls=True, insecure=True).errors, {})
+
+    def test_tls_not_trusted(self) -> None:
+        """A certificate of an unknown authority, or for another name, is refused, and the line says why."""
+        ca = self.serve_tls("other.example")
+        self.refused("unable to get local issuer certificate", tls=True)
+        self.refused("IP address mismatch", tls=True, ca=ca)
+
+    def test_tls_to_none(self) -> None:
+        """TLS to a server that speaks none, and none to one that does, end with an error."""
+        self.refused("cannot connect to", tls=True)
+        self.refused("no connection in time", protocol=Silent, tls=True)
+        self.serve_tls("localhost")
+        figures = self.run_load(Echo)
+        self.assertEqual(sum(figures.errors.values()), 3)
+
+    def test_tls_lost(self) -> None:
+        """Wrong bytes and lost connections are seen through TLS too."""
+        self.serve_tls("localhost")
+        figures = self.run_load(Flips, tls=True, insecure=True)
+        self.assertEqual(figures.errors, {"wrong byte": 3})
+        self.figures = Figures()
+        figures = self.run_load(Resets, tls=True, insecure=True, duration=15.0)
+        self.assertEqual(figures.errors, {"connection lost": 3})
+
+    def test_bad_authority(self) -> None:
+        """A file with authorities that is missing, or none, gets one line that names it."""
+        directory = self.temporary_directory()
+        self.refused("--ca: ", "missing.pem", "No such file", tls=True, ca=str(directory / "missing.pem"))
+        Path(directory / "no.pem").write_text("hello")
+        self.refused("--ca: ", "no.pem cannot be used", tls=True, ca=str(directory / "no.pem"))
+
+    def test_errors_of_its_own(self) -> None:
+        """An exception that nobody caught is counted, and not printed among the figures."""
+        figures = self.run_load(Echo, lambda load: 1 / 0)
+        self.assertEqual(figures.errors, {"client error": 1})
+        self.assertIn("ZeroDivisionError", figures.details[0])
+
+
+class UvloopTests(LoadTests):
+    """The same on uvloop's event loop."""
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        try:
+            import uvloop
+        except ImportError:
+            raise SkipTest("uvloop is not installed") from None
+        loop = new_loop()
+        self.assertIsInstance(loop, uvloop.Loop)
+        return loop
+
+
+class RoomTests(SynchronousTestCase):
+    """Room for open files."""
+
+    def setUp(self) -> None:
+        self.limits = (100, 1000)
+        self.patch(resource, "getrlimit", lambda _: self.limits)
+        self.patch(resource, "setrlimit", self.set)
+
+    def set(self, _: int, limits: tuple[int, int]) -> None:
+        self.limits = limits
+
+    def test_enough(self) -> None:
+        """A limit that suffices stays."""
+        make_room_for(100 - OTHERS)
+        self.assertEqual(self.limits, (100, 1000))
+
+    def test_raised(self) -> None:
+        """One that does not is raised, as far as needed."""
+        make_room_for(500)
+        self.assertEqual(self.limits, (500 + OTHERS, 1000))
+        self.limits = (100, resource.RLIM_INFINITY)
+        make_room_for(5000)
+        self.assertEqual(self.limits, (5000 + OTHERS, resource.RLIM_INFINITY))
+
+    def test_not_enough(self) -> None:
+        """Where the hard limit is in the way, one line says what to do."""
+        with self.assertRaises(LoadError) as caught:
+            make_room_for(5000)
+        self.assertIn("5000 connections need 5032 open files, and only 1000", str(caught.exception))
+        self.assertIn("lower --connections to 968", str(caught.exception))
+        self.assertEqual(self.limits, (100, 1000))
