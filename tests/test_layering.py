@@ -19,6 +19,9 @@ ROOMS = """
 """.split()
 """In this order: each may import those before it."""
 
+LOAD_ROOMS = "options figures connection opening client report display command __init__".split()
+"""The same for the load client, which must not be made of what it measures: it imports nothing else."""
+
 
 def imports_of(source: str) -> set[str]:
     """The modules of the package that a module imports, imports for typing aside."""
@@ -52,6 +55,16 @@ class LayeringTests(SynchronousTestCase):
         for place, room in enumerate(ROOMS):
             imported = imports_of((PACKAGE / f"{room}.py").read_text())
             self.assertEqual(imported - set(ROOMS[:place]), set(), f"{room} imports too much")
+
+    def test_load_client(self) -> None:
+        """The rooms of the load client are listed, and import only each other, one way."""
+        folder = PACKAGE / "load"
+        self.assertEqual(sorted(file.stem for file in folder.glob("*.py")), sorted(LOAD_ROOMS))
+        for place, room in enumerate(LOAD_ROOMS):
+            source = (folder / f"{room}.py").read_text()
+            self.assertNotRegex(source, r"from \.\.|import echoactor|from echoactor", room)
+            self.assertNotIn("twisted", source, room)
+            self.assertEqual(imports_of(source) - set(LOAD_ROOMS[:place]), set(), f"{room} imports too much")
 
     def test_the_check_sees_imports(self) -> None:
         """The check itself sees each form of import, and leaves those for typing alone."""

@@ -46,4 +46,5 @@ class RunnerTests(SynchronousTestCase):
         modules = {file.stem for file in (ROOT / "tests").glob("test_*.py")}
         self.assertEqual({name.split(".")[1] for name in self.in_trial}, modules)
         package = {file.stem for file in (ROOT / "echoactor").glob("*.py")} - {"__init__", "errors"}
+        package |= {f"load_{file.stem}" for file in (ROOT / "echoactor" / "load").glob("[!_]*.py")}
         self.assertEqual({f"test_{name}" for name in package} - modules, set())

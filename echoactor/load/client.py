@@ -1,26 +1,21 @@
-"""The load itself: opens the connections, lets them send for a while, waits for the last answers, closes."""
+"""The load itself: opens connections, lets them send for a while, waits for the last answers, closes."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
 import signal
-import socket
-import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil, inf
 from time import perf_counter
 from typing import Any
 
 from .connection import Connection
 from .figures import Figures, Second
+from .opening import NotConnected, Opener
 from .options import LoadOptions
 
-__all__ = ["Load", "LoadError", "NotConnected", "new_loop"]
-
-OPENING = 64
-"""Connections opened at once: more would overflow the queues of many servers, and a retry takes a second."""
+__all__ = ["Load", "new_loop"]
 
 TICK = 0.1
 """Seconds from one look at whether all is done to the next."""
@@ -30,17 +25,6 @@ GRAIN = 0.0001
 
 CLOSING = 1.0
 """Seconds for connections to close; then they are aborted."""
-
-OTHERS = 32
-"""Open files that are not connections: the loop's own, the terminal, reports, modules."""
-
-
-class LoadError(Exception):
-    """The load cannot be put on; the text is one line that says why."""
-
-
-class NotConnected(LoadError):
-    """There is no connection to put it on."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -71,16 +55,14 @@ class Load:
         on_open: Sequence[Callable[[int], None]] = (),
         on_second: Sequence[Callable[[Second], None]] = (),
     ) -> None:
-        make_room_for(options.connections)
         self._options = options
         self._figures = figures
-        self._on_open = on_open
         self._on_second = on_second
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._failed_itself)
-        self._context = _tls_context(options) if options.tls else None
-        self._connections: list[Connection] = []
         self._lost: set[Connection] = set()
+        self._opener = Opener(options, figures, self._lost.add, on_open)
+        self._connections = self._opener.connections
         self._interrupted = self._loop.create_future()
         self._next_second = 0.0
 
@@ -95,17 +77,8 @@ class Load:
             start = perf_counter()
             self._next_second = start + 1
             self._figures.begin(start)
-            if self._options.rate is None:
-                for connection in self._connections:
-                    connection.start()
+            with self._sending(start):
                 await self._watch(start + self._options.duration, self._all_lost)
-            else:
-                schedule = _Schedule(self._connections, self._options.rate, start, self._options.duration)
-                self._loop.add_signal_handler(signal.SIGALRM, schedule.send_due)
-                schedule.send_due()
-                await self._watch(start + self._options.duration, self._all_lost)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                self._loop.remove_signal_handler(signal.SIGALRM)
             await self._wait_for_answers()
         finally:
             await self._close()
@@ -115,10 +88,8 @@ class Load:
         if not self._interrupted.done():
             self._interrupted.set_result(None)
 
-    # Opening
-
     async def _open_unless_interrupted(self) -> None:
-        opening = asyncio.ensure_future(self._open())
+        opening = asyncio.ensure_future(self._opener.open())
         await asyncio.wait({opening, self._interrupted}, return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
             opening.cancel()
@@ -126,59 +97,21 @@ class Load:
             raise NotConnected("interrupted before all connections were open")
         opening.result()
 
-    async def _open(self) -> None:
-        numbers = iter(range(self._options.connections))
-        address = await self._open_first(next(numbers))
-
-        async def open_some() -> None:
-            for number in numbers:
-                try:
-                    await self._connect(number, *address)
-                except OSError as error:
-                    self._figures.fail("not connected", f"connection {number}: {_reason(error)}")
-
-        await asyncio.gather(*[open_some() for _ in range(OPENING)])
-
-    async def _open_first(self, number: int) -> tuple[socket.AddressFamily, Any]:
-        """Find out which of the host's addresses answers, as localhost may be an IPv6 one or not."""
-        host, port = self._options.host, self._options.port
-        problem = ""
+    @contextmanager
+    def _sending(self, start: float) -> Iterator[None]:
+        if self._options.rate is None:
+            for connection in self._connections:
+                connection.start()
+            yield
+            return
+        schedule = _Schedule(self._connections, self._options.rate, start, self._options.duration)
+        self._loop.add_signal_handler(signal.SIGALRM, schedule.send_due)
         try:
-            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            for family, _, _, _, address in found:
-                try:
-                    await self._connect(number, family, address)
-                    return family, address
-                except OSError as error:
-                    problem = problem or _reason(error)
-        except (OSError, UnicodeError) as error:
-            problem = _reason(error)
-        raise NotConnected(f"cannot connect to {self._options.target}: {problem}")
-
-    async def _connect(self, number: int, family: socket.AddressFamily, address: Any) -> None:
-        options = self._options
-        connection = Connection(number, options, self._figures, self._lost.add)
-        tls: dict[str, Any] = {}
-        if self._context is not None:
-            tls = {"ssl": self._context, "server_hostname": options.server_name or options.host}
-        wire = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            wire.setblocking(False)
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-            async def connect() -> None:
-                await self._loop.sock_connect(wire, address)
-                await self._loop.create_connection(lambda: connection, sock=wire, **tls)
-
-            await asyncio.wait_for(connect(), options.timeout)
-        except BaseException:
-            wire.close()
-            raise
-        self._connections.append(connection)
-        for watcher in self._on_open:
-            watcher(len(self._connections))
-
-    # Running
+            schedule.send_due()
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._loop.remove_signal_handler(signal.SIGALRM)
 
     def _all_lost(self) -> bool:
         return len(self._lost) == len(self._connections)
@@ -258,43 +191,3 @@ class _Schedule:
         if due < self._all:
             pause = self._start + due / self._rate - perf_counter()
             signal.setitimer(signal.ITIMER_REAL, max(pause, GRAIN))
-
-
-def make_room_for(connections: int) -> None:
-    """
-    Raise this process's soft limit on open files as far as so many connections need.
-
-    :raises LoadError: the hard limit does not allow it.
-    """
-    needed = connections + OTHERS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for limit, raises in ((soft, False), (hard, True)):
-        if limit == resource.RLIM_INFINITY or limit >= needed:
-            if raises:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-            return
-    raise LoadError(
-        f"{connections} connections need {needed} open files, and only {hard} are allowed: "
-        f"raise the limit (ulimit -Hn), or lower --connections to {max(1, hard - OTHERS)}"
-    )
-
-
-def _tls_context(options: LoadOptions) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=options.ca)
-    except OSError as error:
-        raise LoadError(f"--ca: {options.ca} cannot be used: {_reason(error)}") from None
-    if options.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong, in the system's words."""
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)) and not getattr(error, "errno", None):
-        return "no connection in time"
-    if isinstance(error, (ssl.SSLError, socket.gaierror)):
-        return str(getattr(error, "verify_message", "") or error.strerror or error)
-    number = getattr(error, "errno", None)
-    return os.strerror(number) if number else str(error) or type(error).__name__

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: LoadOptions, live: bool) -> int:
     # These need the packages of the extra.
-    from .client import LoadError, NotConnected
+    from .opening import LoadError, NotConnected
     from .report import as_json, as_text, plot
 
     try:

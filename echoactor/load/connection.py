@@ -177,9 +177,10 @@ class Connection(asyncio.BufferedProtocol):
         return self._closed
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once, if there is one."""
         self._closing = True
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _whereabouts(self) -> str:
         """What is outstanding, for the text of an error."""
