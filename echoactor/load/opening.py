@@ -100,22 +100,14 @@ class Opener:
     async def _connect(self, number: int, family: socket.AddressFamily, address: Any) -> None:
         options = self._options
         connection = Connection(number, options, self._figures, self._on_lost)
-        tls: dict[str, Any] = {}
-        if self._context is not None:
-            tls = {"ssl": self._context, "server_hostname": options.server_name or options.host}
-        wire = socket.socket(family, socket.SOCK_STREAM)
+        name = (options.server_name or options.host) if self._context is not None else None
+        connecting = self._loop.create_connection(
+            lambda: connection, *address[:2], family=family, ssl=self._context, server_hostname=name
+        )
         try:
-            wire.setblocking(False)
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-            async def connect() -> None:
-                await self._loop.sock_connect(wire, address)
-                await self._loop.create_connection(lambda: connection, sock=wire, **tls)
-
-            await asyncio.wait_for(connect(), options.timeout)
+            await asyncio.wait_for(connecting, options.timeout)
         except BaseException:
-            connection.abort()  # uvloop may have made it, and be cancelled before it says so
-            wire.close()
+            connection.abort()  # it may have been made already when the time was over
             raise
         self.connections.append(connection)
         for watcher in self._on_open:
