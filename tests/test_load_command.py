@@ -16,6 +16,8 @@ import threading
 from contextlib import redirect_stderr
 from typing import Any
 
+from twisted.trial.unittest import SkipTest
+
 from echoactor.load import command
 
 from .test_command import NODAEMON, PATIENCE, CommandTestCase
@@ -25,14 +27,14 @@ LOAD = (sys.executable, "-c", "import sys; from echoactor.load.command import ma
 
 
 class LoadCommandTests(CommandTestCase):
-    def load(self, *words: str, **more: Any) -> tuple[int, str, str]:
+    def load(self, *words: str, timeout: float = PATIENCE, **more: Any) -> tuple[int, str, str]:
         """Run the command; its exit status, and what it wrote to stdout and to stderr."""
         ended = subprocess.run(
             [*LOAD, f"127.0.0.1:{self.port}", "--duration", "0.5", *words],
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=timeout,
             check=False,
             **more,
         )
@@ -63,6 +65,17 @@ class LoadCommandTests(CommandTestCase):
                 self.assertEqual((status, err), (0, ""), out)
                 self.assertRegex(out, r"throughput +[0-9,]+ messages/s")
                 self.assertIn("errors      none", out)
+
+    def test_five_thousand(self) -> None:
+        """Five thousand connections are no problem; the limit on open files is raised as far as needed."""
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        if hard != resource.RLIM_INFINITY and hard < 10_100:
+            raise SkipTest("too few open files allowed")
+        with self.serving(*NODAEMON, "echoactor", "--port", "0"):
+            status, out, _ = self.load("-c", "5000", "--json", timeout=3 * PATIENCE)
+        report = json.loads(out)
+        self.assertEqual((status, report["errors"]), (0, {}))
+        self.assertGreaterEqual(report["messages"], 5000)
 
     def test_files(self) -> None:
         """``--json`` is all of stdout; ``--csv`` and ``--plot`` write their files."""
