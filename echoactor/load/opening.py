@@ -18,7 +18,7 @@ __all__ = ["LoadError", "NotConnected", "Opener", "make_room_for"]
 
 OPENING = 64
 """
-Connections opened at once: thousands would overflow any server's queue, and the kernel's retry takes a second.
+Connections opened at once: thousands would overflow any server's queue, and a retry takes a second.
 A slow server's overflows all the same, as the kernel completes connections that it has not accepted yet.
 """
 
