@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.trial.unittest import SkipTest
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from echoactor.load.client import Load, new_loop
+from echoactor.load import client
+from echoactor.load.client import Load, _Schedule, new_loop
 from echoactor.load.figures import Figures, Second
 from echoactor.load.options import LoadOptions
 
@@ -117,6 +119,18 @@ class Stalls(Echo):
             self.transport.write(data)
 
 
+class Told:
+    """In a connection's place: what the schedule tells it."""
+
+    due = 0
+
+    def schedule(self, first: float, gap: float) -> None:
+        self.times = first, gap
+
+    def send_due(self, due: int) -> None:
+        self.due = due
+
+
 class LoadTestCase(ActorTestCase):
     """Runs a server and the client in one event loop."""
 
@@ -165,7 +179,7 @@ class LoadTestCase(ActorTestCase):
         try:
             loop.run_until_complete(asyncio.wait_for(run(), 20))
         finally:
-            loop.run_until_complete(asyncio.sleep(0.05))  # what was closed ends
+            loop.run_until_complete(asyncio.sleep(0.2))  # what was closed ends, on its server's side too
         return self.figures
 
     def serve_tls(self, *names: str) -> str:
@@ -194,7 +208,11 @@ class LoadTests(LoadTestCase):
 
     def test_closed_loop(self) -> None:
         """Messages go back and forth for the duration, and nothing is wrong."""
-        figures = self.run_load(Echo, size=100)
+        start = time.perf_counter()
+        figures = self.run_load(Echo, size=100, timeout=15)
+        self.assertLess(
+            time.perf_counter() - start, 10
+        )  # it waits for answers, and not for the time for them
         self.assertEqual((figures.errors, figures.unsent), ({}, 0))
         self.assertGreater(figures.messages, 20)
         self.assertTrue(0.2 <= figures.elapsed < 2, figures.elapsed)
@@ -236,6 +254,12 @@ class LoadTests(LoadTestCase):
         self.assertGreater(figures.messages, 30)
         self.assertGreater(figures.unsent, 1e12)
 
+    def test_rate_interrupted(self) -> None:
+        """An interrupt leaves no timer behind: its signal would end the process."""
+        figures = self.run_load(Echo, Load.interrupt, rate=1.0, duration=15.0)
+        self.assertEqual((figures.errors, figures.messages), ({}, 1))
+        self.assertEqual(signal.getitimer(signal.ITIMER_REAL), (0.0, 0.0))
+
     def test_coordinated_omission(self) -> None:
         """A stall shows in the p99 of a schedule, as all that was due meanwhile waited."""
         Stalls.begin = 0.0
@@ -265,6 +289,7 @@ class LoadTests(LoadTestCase):
         figures = self.run_load(Echo, duration=2.0, rate=100.0)
         self.assertEqual(len(self.seconds), 2)
         self.assertEqual(sum(second.messages for second in self.seconds), figures.messages)
+        self.assertGreater(min(second.length for second in self.seconds), 0.5)
         for number, second in enumerate(self.seconds, 1):
             self.assertLess(abs(second.end - number), 0.5)
             self.assertLess(abs(second.messages - 100), 50)
@@ -357,6 +382,51 @@ class LoadTests(LoadTestCase):
         figures = self.run_load(Echo, lambda load: 1 / 0)
         self.assertEqual(figures.errors, {"client error": 1})
         self.assertIn("ZeroDivisionError", figures.details[0])
+
+
+class ScheduleTests(SynchronousTestCase):
+    """On a clock that the test sets; no signal comes, as no timer runs out."""
+
+    def setUp(self) -> None:
+        self.now = 100.0
+        self.patch(client, "perf_counter", lambda: self.now)
+        self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)
+        self.connections = [Told(), Told()]
+        connections: Any = self.connections
+        self.schedule = _Schedule(connections, rate=0.01, start=100.0, duration=1000.0)
+
+    def due(self) -> list[int]:
+        self.schedule.send_due()
+        return [connection.due for connection in self.connections]
+
+    def timer(self) -> float:
+        return signal.getitimer(signal.ITIMER_REAL)[0]
+
+    def test_in_turn(self) -> None:
+        """Each connection has its part of the schedule, one after the other."""
+        self.assertEqual([connection.times for connection in self.connections], [(100, 200), (200, 200)])
+        self.assertEqual(self.due(), [1, 0])
+        self.assertTrue(99 < self.timer() <= 100.1)
+        self.now = 150.0
+        self.assertEqual(self.due(), [1, 0])
+        self.assertTrue(49 < self.timer() <= 50.1)
+        self.now = 399.0
+        self.assertEqual(self.due(), [2, 1])
+
+    def test_end(self) -> None:
+        """It ends with the duration, however late it is noticed, and sets no timer."""
+        self.now = 9999.0
+        self.assertEqual(self.due(), [5, 5])
+        self.assertEqual(self.timer(), 0)
+
+    def test_signal_after_the_stop(self) -> None:
+        """A signal that the loop still had at the stop sends nothing, and sets no timer."""
+        self.assertEqual(self.due(), [1, 0])
+        self.schedule.stop()
+        self.assertEqual(self.timer(), 0)
+        self.now = 500.0
+        self.assertEqual(self.due(), [1, 0])
+        self.assertEqual(self.timer(), 0)
 
 
 class UvloopTests(UvloopTestCase, LoadTests):

@@ -79,7 +79,7 @@ class OpeningTests(LoadTestCase):
     def test_bad_server_name(self) -> None:
         """A name that no certificate could have gets one line."""
         for name in (".example", "a" * 70 + ".example"):
-            self.refused("cannot connect to", tls=True, server_name=name)
+            self.refused(f"--server-name: {name!r} is not the name of a host", tls=True, server_name=name)
 
     def test_some_not_connected(self) -> None:
         """A connection that cannot be made is an error; the others do their work."""

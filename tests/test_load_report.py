@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from typing import Any
 
@@ -135,12 +134,14 @@ class ReportTests(ActorTestCase):
 
     def test_csv(self) -> None:
         """Each second is a row, and is there at once."""
-        file = io.StringIO()
-        write = csv_writer(file)
-        for second in made_figures().seconds:
-            write(second)
+        path = self.temporary_directory() / "f.csv"
+        with path.open("w") as file:
+            write = csv_writer(file)
+            for lines, second in enumerate(made_figures().seconds, 2):
+                write(second)
+                self.assertEqual(len(path.read_text().splitlines()), lines)
         self.assertEqual(
-            list(csv.reader(io.StringIO(file.getvalue()))),
+            list(csv.reader(path.read_text().splitlines())),
             [
                 "end_s length_s messages errors p50_us p99_us max_us".split(),
                 "1.0 1.0 1000 0 500 990 1000".split(),

@@ -110,7 +110,7 @@ class Load:
             schedule.send_due()
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            schedule.stop()
             self._loop.remove_signal_handler(signal.SIGALRM)
 
     def _all_lost(self) -> bool:
@@ -191,3 +191,12 @@ class _Schedule:
         if due < self._all:
             pause = self._start + due / self._rate - perf_counter()
             signal.setitimer(signal.ITIMER_REAL, max(pause, GRAIN))
+
+    def stop(self) -> None:
+        """
+        Send nothing more, also when the loop has a signal left that came before.
+
+        That one would set the timer again, and without a handler the next signal ends the process.
+        """
+        self._all = self._count
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -47,7 +47,7 @@ class Opener:
     :param on_lost: called with a connection that has ended by itself.
     :param on_open: each is called with the number of connections that are open, when one more is.
     :ivar connections: those that were made.
-    :raises LoadError: there can not be as many, or the file with authorities cannot be used.
+    :raises LoadError: there can not be as many, or the authorities' file or the server's name cannot be used.
     """
 
     def __init__(
@@ -64,7 +64,12 @@ class Opener:
         self._on_lost = on_lost
         self._on_open = on_open
         self._loop = asyncio.get_running_loop()
-        self._context = _tls_context(options) if options.tls else None
+        self._context: ssl.SSLContext | None = None
+        self._server_name: str | None = None
+        if options.tls:
+            self._context = _tls_context(options)
+            self._server_name = options.server_name or options.host
+            _check_name(self._context, self._server_name)
 
     async def open(self) -> None:
         """
@@ -103,9 +108,12 @@ class Opener:
     async def _connect(self, number: int, family: socket.AddressFamily, address: Any) -> None:
         options = self._options
         connection = Connection(number, options, self._figures, self._on_lost)
-        name = (options.server_name or options.host) if self._context is not None else None
         connecting = self._loop.create_connection(
-            lambda: connection, *address[:2], family=family, ssl=self._context, server_hostname=name
+            lambda: connection,
+            *address[:2],
+            family=family,
+            ssl=self._context,
+            server_hostname=self._server_name,
         )
         try:
             await asyncio.wait_for(connecting, options.timeout)
@@ -148,6 +156,14 @@ def _tls_context(options: LoadOptions) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _check_name(context: ssl.SSLContext, name: str) -> None:
+    """Refuse early what no certificate could have: later, asyncio would leave its socket open."""
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
+    except ValueError:
+        raise LoadError(f"--server-name: {name!r} is not the name of a host") from None
 
 
 def _reason(error: Exception) -> str:
