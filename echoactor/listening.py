@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred, execute, maybeDeferred
@@ -23,7 +23,7 @@ from .gate import Gate
 from .options import ServerOptions
 from .timers import Timer, Timers
 
-__all__ = ["Listener", "PortEndpoint", "cause_of", "endpoint_of"]
+__all__ = ["Listener", "Place", "PortEndpoint", "cause_of", "endpoint_of", "places_of"]
 
 _log = Logger()
 
@@ -54,6 +54,20 @@ class PortEndpoint:
         if self._options.reuse_port:
             port = tcp.makeBinding(where, port, reuseAddress=True, reusePort=True)
         return execute(self._reactor.listenTCP, port, protocolFactory, backlog=backlog, interface=where)
+
+
+class Place(NamedTuple):
+    """
+    Where a server listens.
+
+    :ivar description: names it in log lines and errors.
+    :ivar endpoint: opens it.
+    :ivar is_tls: whether the server puts TLS before the connections that come there.
+    """
+
+    description: str
+    endpoint: IStreamServerEndpoint
+    is_tls: bool = False
 
 
 class Listener:
@@ -204,6 +218,26 @@ class Listener:
 
     def _log_not_closed(self, failure: Failure) -> None:
         _log.failure("{endpoint} could not be closed", failure, endpoint=self._description)
+
+
+def places_of(reactor: Any, options: ServerOptions) -> Iterator[Place]:
+    """
+    Where a server listens, in the order of ``port``, ``tls_port``, ``endpoints``.
+
+    :raises ValueError: the description of an endpoint is wrong; the text names it.
+    """
+    if options.port is not None:
+        yield Place(f"tcp:{options.port}", PortEndpoint(reactor, options.port, options))
+    if options.tls_port is not None:
+        yield Place(f"tls:{options.tls_port}", PortEndpoint(reactor, options.tls_port, options), is_tls=True)
+    for endpoint in options.endpoints:
+        if isinstance(endpoint, str):
+            try:
+                yield Place(endpoint, endpoint_of(reactor, endpoint))
+            except ValueError as error:
+                raise ValueError(f"endpoints: {error}") from None
+        else:
+            yield Place(repr(endpoint), endpoint)
 
 
 def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
-from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .descriptors import make_room_for
 from .events import DrainFinished, DrainStarted
-from .listening import Listener, PortEndpoint, endpoint_of
+from .listening import Listener, Place, places_of
 from .options import ServerOptions
 from .protocol import ActorFactory, ConnectionSupervisor
 from .proxy_protocol import ProxyProtocolFactory
@@ -46,11 +46,14 @@ class Server(Service):
 
     :param factory: makes the connections; each server has a factory of its own.
     :param options: where to listen, limits, deadlines, certificates.
+    :param places: where to listen, if somebody else has opened what the options say.
     :raises ValueError: the description of an endpoint is wrong; the text names it.
     :raises CertificateError: a certificate cannot be used; the text names the file.
     """
 
-    def __init__(self, factory: ActorFactory, options: ServerOptions) -> None:
+    def __init__(
+        self, factory: ActorFactory, options: ServerOptions, places: Iterable[Place] | None = None
+    ) -> None:
         factory.use(options)
         self.options = options
         self.factory = factory
@@ -59,7 +62,8 @@ class Server(Service):
         self._is_suspended = False
         self._drained: Deferred[None] | None = None  # while it drains
         self._certificates = None if options.tls_port is None else Certificates(options)
-        self._listeners = list(self._make_listeners())
+        places = places_of(self._system.reactor, options) if places is None else places
+        self._listeners = [self._listener(place) for place in places]
 
     @property
     def max_connections(self) -> int:
@@ -203,32 +207,14 @@ class Server(Service):
         closing: Deferred[list[None]] = gatherResults([listener.close() for listener in self._listeners])
         return closing.addCallback(lambda _: None)
 
-    def _make_listeners(self) -> Iterator[Listener]:
-        options, reactor = self.options, self._system.reactor
-        if options.port is not None:
-            yield self._listener(PortEndpoint(reactor, options.port, options), f"tcp:{options.port}")
-        if self._certificates is not None:
-            assert options.tls_port is not None
-            inner = self._certificates.factory(self.factory, reactor)
-            yield self._listener(
-                PortEndpoint(reactor, options.tls_port, options), f"tls:{options.tls_port}", inner
-            )
-        for endpoint in options.endpoints:
-            if isinstance(endpoint, str):
-                try:
-                    yield self._listener(endpoint_of(reactor, endpoint), endpoint)
-                except ValueError as error:
-                    raise ValueError(f"endpoints: {error}") from None
-            else:
-                yield self._listener(endpoint, repr(endpoint))
-
-    def _listener(
-        self, endpoint: IStreamServerEndpoint, description: str, inner: IProtocolFactory | None = None
-    ) -> Listener:
-        factory = inner or self.factory
+    def _listener(self, place: Place) -> Listener:
+        factory: IProtocolFactory = self.factory
+        if place.is_tls:
+            assert self._certificates is not None
+            factory = self._certificates.factory(factory, self._system.reactor)
         if self.options.trusted_proxies:
             factory = ProxyProtocolFactory(factory, self.factory)
-        return Listener(endpoint, factory, description, self._gate, self._system.timers)
+        return Listener(place.endpoint, factory, place.description, self._gate, self._system.timers)
 
 
 def server_spec(server: Server) -> SupervisorSpec:
