@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
 import signal
 import sys
@@ -12,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions, UsageError
 
@@ -20,11 +23,12 @@ from .echo import EchoFactory
 from .errors import CertificateError, ListenError
 from .events import log_connections
 from .notify import Notifier
-from .options import Kind, ServerOptions, kind_of
+from .options import COUNT, Kind, ServerOptions, kind_of
 from .protocol import ConnectionSupervisor
 from .server import Server
 from .specs import ChildSpec
 from .system import ActorSystem
+from .workers import Workers
 
 __all__ = ["Options", "makeService"]
 
@@ -46,6 +50,7 @@ class Options(UsageOptions):
 
     :ivar server: what they come to, after parsing.
     :ivar udp: port of the echo of datagrams; None for no such echo.
+    :ivar workers: how many processes serve; None for this one alone.
     """
 
     synopsis = "[-p PORT] [-e ENDPOINT]... [option]..."
@@ -60,14 +65,12 @@ class Options(UsageOptions):
         self._given: dict[str, Any] = {}
         self.server = ServerOptions()
         self.udp: int | None = None
+        self.workers: int | None = None
 
     def take(self, name: str, text: str) -> None:
         """Take an option of the server's."""
         kind = kind_of(name)
-        try:
-            value = kind.check(kind.parse(text))
-        except ValueError as error:
-            raise UsageError(f"{_dashed(name)}: {error}") from None
+        value = _parsed(name, kind, text)
         if kind.is_list:
             value = (*self._given.get(name, ()), *value)
         elif name in self._given:
@@ -76,16 +79,22 @@ class Options(UsageOptions):
         self._given[name] = value
 
     def opt_udp(self, text: str) -> None:
-        try:
-            self.udp = kind_of("port").check(kind_of("port").parse(text))
-        except ValueError as error:
-            raise UsageError(f"--udp: {error}") from None
+        self.udp = _parsed("udp", kind_of("port"), text)
 
     opt_udp.__doc__ = (
         "UDP port for the echo of datagrams; 0 takes any free one. Off by default: a datagram's source "
         "can be forged, and an echo server that answers everybody can be set on others, or on another "
         "echo server for ever. This one answers no port below 1024 or like its own, nobody's address, "
         "nothing that was sent to many, and each source at most 100 times a second"
+    )
+
+    def opt_workers(self, text: str) -> None:
+        self.workers = _parsed("workers", COUNT, text)
+
+    opt_workers.__doc__ = (
+        "processes that serve together, to use as many cores; this one then only watches over them, and "
+        "limits are divided by their number. Off by default: one process serves some 100,000 small "
+        "messages a second"
     )
 
     def opt_version(self) -> None:
@@ -126,6 +135,14 @@ def _end(text: str) -> SystemExit:
     return SystemExit(f"echoactor: {line}")
 
 
+def _parsed(name: str, kind: Kind, text: str) -> Any:
+    """The value of an option."""
+    try:
+        return kind.check(kind.parse(text))
+    except ValueError as error:
+        raise UsageError(f"{_dashed(name)}: {error}") from None
+
+
 def _dashed(name: str) -> str:
     """An option as the command has it."""
     return "--" + ALIASES.get(name, name).replace("_", "-")
@@ -162,10 +179,11 @@ for _option in fields(ServerOptions):
 class _Command(MultiService):
     """What only a command may do: end the process with one line when it cannot start, and handle signals."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, system: ActorSystem, server: Server | Workers, children: Sequence[ChildSpec]) -> None:
         super().__init__()
+        self._system = system
         self._server = server
-        self._system = server.factory.system
+        self._children = children
         self._notifier = Notifier()
         self._system.setServiceParent(self)
 
@@ -174,8 +192,8 @@ class _Command(MultiService):
             super().privilegedStartService()
 
     def startService(self) -> None:
-        connections = ChildSpec(ConnectionSupervisor, self._server.factory, id="connections")
-        self._system.start_child(connections)
+        for child in self._children:
+            self._system.start_child(child)
         with _told_in_one_line():
             super().startService()
         reactor: Any = self._system.reactor
@@ -195,15 +213,30 @@ class _Command(MultiService):
                 self._notifier.stopping()
                 reactor.stop()
 
-        for number, action in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, self._reload)):
-            signal.signal(number, lambda *_, action=action: reactor.callFromThread(action))
-        self._notifier.ready()
+        def reload() -> None:
+            ensureDeferred(self._reload())
 
-    def _reload(self) -> None:
+        for number, action in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, reload)):
+            signal.signal(number, lambda *_, action=action: reactor.callFromThread(action))
+        ready: Deferred[None] = succeed(None)
+        if isinstance(self._server, Workers):
+            ready = self._server.ready
+            self._server.given_up.addCallback(self._fail)
+        ready.addCallback(lambda _: self._notifier.ready())
+
+    def _fail(self, why: str) -> None:
+        """End the process with status 1, while the reactor runs: the reactor knows of 0 and signals alone."""
+        _log.critical("{line}", line=f"echoactor: {_in_words_of_the_command(why)}")
+        atexit.register(os._exit, 1)
+        self._notifier.stopping()
+        reactor: Any = self._system.reactor
+        reactor.stop()
+
+    async def _reload(self) -> None:
         """Load the certificates again; whatever is wrong with them, the service goes on."""
         self._notifier.reloading()
         try:
-            self._server.reload()
+            await maybeDeferred(self._server.reload)
         except CertificateError as error:
             _log.error("nothing was reloaded: {error}", error=str(error))
         else:
@@ -245,12 +278,17 @@ def makeService(options: Options) -> IService:
 
     system = ActorSystem(reactor, "echoactor")
     log_connections(system.events, system.reactor.seconds)
+    factory = EchoFactory(system)
+    children = [ChildSpec(ConnectionSupervisor, factory, id="connections")]
     try:
-        server = Server(EchoFactory(system), options.server)
+        if options.workers is None:
+            server: Server | Workers = Server(factory, options.server)
+        else:
+            server, children = Workers(system, options.server, options.workers), []
     except (ValueError, CertificateError) as error:
         raise _end(_in_words_of_the_command(str(error))) from None
     server.setServiceParent(system)
-    command = _Command(server)
+    command = _Command(system, server, children)
     if options.udp is not None:
         DatagramEcho(reactor, options.udp, options.server).setServiceParent(command)
     return command

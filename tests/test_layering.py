@@ -15,7 +15,7 @@ ROOMS = """
     errors address messages events timers mailbox signals names calls delayed turns actor cell styles
     runtime specs children services supervisor dynamic_supervisor inspection system groups
     networks options descriptors transport gate connection protocol echo proxy_protocol tls listening
-    datagram notify server tap testing __init__
+    datagram notify server pipe sockets process workers worker tap testing __init__
 """.split()
 """In this order: each may import those before it."""
 

@@ -1,0 +1,232 @@
+"""A worker process as an actor of its parent."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from .actor import Actor
+from .errors import ActorError
+from .messages import Call, Exit
+from .options import ServerOptions
+from .pipe import Done, Drain, Pipe, Resume, Said, Serve
+from .system import ActorSystem
+
+if TYPE_CHECKING:
+    from .workers import Workers
+
+__all__ = ["PIPE", "Worker", "name_of", "share_of"]
+
+_log = Logger()
+
+START_TIME = 20.0
+"""Seconds for a worker to start: Python does in one. Until then, those who wait
+in its socket's queue wait on, so this is bounded."""
+
+AFTER_DRAIN = 10.0
+"""Seconds that a worker has to end after its ``shutdown_timeout``; its actors have 5. Then it is killed."""
+
+PIPE = 3
+"""The worker's descriptor of the pipe; those before it are the standard ones."""
+
+PROGRAM = "import sys; sys.path[:] = sys.argv.pop().split(':'); from echoactor.worker import main; main()"
+"""What Python runs in a worker. It is no ``-m``, which would look for modules
+where the server was started first, and anybody may have put one there."""
+
+
+def name_of(number: int) -> str:
+    """The name that a worker's actor is registered under."""
+    return f"worker-{number}"
+
+
+def share_of(options: ServerOptions, number: int, of: int) -> ServerOptions:
+    """
+    The options of one worker: those of all, with its share of the limits.
+
+    :param number: which worker, from 1.
+    :param of: how many there are.
+    """
+    share, rest = divmod(options.max_connections, of)
+    per_address = options.max_connections_per_address
+    return replace(
+        options,
+        max_connections=share + (number <= rest),
+        max_connections_per_address=None if per_address is None else max(1, per_address // of),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The process has ended, and everything that it said has been read."""
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """The time to ``start``, or to ``end``, is over."""
+
+    what: str
+
+
+class Worker(Actor):
+    """
+    A process, as an actor: its mailbox takes orders for the process, and it ends when that does.
+
+    :param workers: whose it is.
+    :param number: which one, from 1.
+    """
+
+    def __init__(self, workers: Workers, number: int) -> None:
+        self.trap_exits = True
+        self._workers = workers
+        self._number = number
+        self._asked: deque[tuple[Callable[[Any], None], list[socket.socket]]] = deque()
+        self._late = self.address.send_after(START_TIME, _Late("start"))
+
+    def started(self) -> None:
+        """Start the process, unless all are about to end."""
+        workers = self._workers
+        if workers.is_draining:
+            self.exit("normal")
+        me = self.address
+        try:
+            self._process = _Process(self.system, self._number, me.send)
+        except OSError as error:
+            self._fail(f"cannot be started: {error.strerror}")
+        me.ended().addCallback(lambda _: self._process.abort())
+        options = share_of(workers.options, self._number, workers.number)
+        self._order(Serve(options, workers.sockets.places), self._is_told)
+        if not workers.is_suspended:
+            self._order(Resume(workers.sockets.backlogs), self._is_told)
+
+    def receive(self, message: Any) -> None:
+        """Hand on orders and answers."""
+        match message:
+            case Call(order, reply):
+                self._order(order, reply)
+            case Drain():
+                self._process.pipe.send(message)
+                self.address.send_after(self._workers.options.shutdown_timeout + AFTER_DRAIN, _Late("end"))
+            case Done():
+                reply, sockets = self._asked.popleft()
+                for one in sockets:
+                    one.close()
+                reply(message)
+            case Said(level, namespace, text):
+                line = {"number": self._number, "text": text}
+                Logger(namespace).emit(LogLevel.levelWithName(level), "worker {number}: {text}", **line)
+            case _Ended(how):
+                self.exit("normal" if self._workers.is_draining else f"its process {how}")
+            case _Late(what):
+                self.exit(f"its process did not {what} in time")
+            case Exit(_, reason):
+                self.exit(reason)
+
+    def terminate(self, reason: object) -> None:
+        """Forget what is not answered any more."""
+        for _, sockets in self._asked:
+            for one in sockets:
+                one.close()
+
+    def _order(self, order: Any, reply: Callable[[Any], None]) -> None:
+        # Duplicates, as the sockets may be closed before these are under way.
+        listening = self._workers.sockets.of(self._number) if isinstance(order, Resume) else []
+        sockets = [one.dup() for one in listening]
+        self._asked.append((reply, sockets))
+        self._process.pipe.send(order, sockets)
+
+    def _is_told(self, done: Done) -> None:
+        """The answer to an order of the start."""
+        if done.error is None:
+            if not self._asked:
+                self._late.cancel()
+                self._workers.listens(self._number)
+            return
+        self._fail(done.error)
+
+    def _fail(self, why: str) -> NoReturn:
+        """It cannot start."""
+        if not self._workers.ready.called:  # what is wrong at the very start will be wrong again
+            self._workers.give_up(why)
+            self.exit("normal")
+        self.exit(why)
+
+
+class _Process(ProcessProtocol):
+    """
+    A worker's process, and the parent's end of its pipe.
+
+    The system has not stopped before it has ended.
+
+    :param system: whose reactor runs it.
+    :param number: of the worker.
+    :param tell: called with each message of the process, and at last with :class:`_Ended`.
+    :raises OSError: it cannot be started.
+    """
+
+    def __init__(self, system: ActorSystem, number: int, tell: Callable[[object], None]) -> None:
+        self._system = system
+        self._number = number
+        self._tell = tell
+        self._left = 2  # the process, and the pipe: what was said last may be read after the end
+        self._how = ""
+        reactor: Any = system.reactor
+        self.pipe = Pipe(lambda message, _: tell(message), self._part_ended)
+        here, there = socket.socketpair()
+        with here, there, open(os.devnull) as nothing:
+            here.setblocking(False)
+            descriptors = {0: nothing.fileno(), 1: "r", 2: "r", PIPE: there.fileno()}
+            arguments = [str(number), _reactor_module(reactor), ":".join(sys.path)]
+            command = [sys.executable, "-c", PROGRAM, *arguments]
+            reactor.spawnProcess(self, sys.executable, command, env=None, childFDs=descriptors)
+            factory = Factory.forProtocol(lambda: self.pipe)
+            factory.noisy = False
+            reactor.adoptStreamConnection(here.fileno(), socket.AF_UNIX, factory)
+        system.hold(self)
+
+    def abort(self) -> None:
+        """End it at once."""
+        try:
+            transport: Any = self.transport
+            transport.signalProcess("KILL")
+        except ProcessExitedAlready:
+            pass
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """What it writes past its log, such as the last words of an interpreter; see ``IProcessProtocol``."""
+        for line in data.decode(errors="backslashreplace").splitlines():
+            _log.warn("worker {number} wrote: {line}", number=self._number, line=line)
+
+    def processEnded(self, reason: Failure) -> None:
+        """The process is gone; see ``IProcessProtocol``."""
+        error = reason.value
+        if isinstance(error, ProcessTerminated) and error.signal is not None:
+            self._how = f"was ended by signal {error.signal}"
+        else:
+            self._how = f"ended with status {getattr(error, 'exitCode', None)}"
+        self._part_ended()
+
+    def _part_ended(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._system.let_go(self)
+            self._tell(_Ended(self._how))
+
+
+def _reactor_module(reactor: Any) -> str:
+    """The module whose ``install`` makes a reactor of the same kind."""
+    for kind in type(reactor).__mro__:
+        if hasattr(sys.modules[kind.__module__], "install"):
+            return kind.__module__
+    raise ActorError(f"{reactor!r} comes from no module with an install(), which workers need")

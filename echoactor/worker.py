@@ -1,0 +1,189 @@
+"""A worker: the process that serves a share of the connections; see :mod:`echoactor.workers`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Factory
+from twisted.logger import ILogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
+from twisted.python.reflect import namedAny
+from zope.interface import implementer
+
+from .actor import Actor
+from .echo import EchoFactory
+from .errors import CertificateError, ListenError
+from .events import log_connections
+from .listening import Place
+from .pipe import Done, Drain, Message, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
+from .process import PIPE
+from .protocol import ConnectionSupervisor
+from .server import Server
+from .sockets import HandedIn
+from .specs import ChildSpec
+from .system import ActorSystem
+
+__all__ = ["main"]
+
+_log = Logger()
+
+
+def main() -> None:
+    """Run a worker, as ``sys.argv`` says: its number, and the module of its reactor."""
+    # A terminal, and systemd, send these to the whole group. They are for the parent, who orders what
+    # is to be done.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    name, module = sys.argv[1:]
+    namedAny(module).install()
+    from twisted.internet import reactor as installed  # not earlier: the line above chooses it
+
+    reactor: Any = installed
+    system = ActorSystem(reactor, f"worker-{name}")
+    log_connections(system.events, reactor.seconds)
+    orders = system.spawn(Orders)
+
+    def received(order: Message, sockets: list[socket.socket]) -> None:
+        orders.send((order, sockets))
+
+    pipe = Pipe(received, lambda: orders.send((Drain(), [])))  # whose parent is gone must not stay
+    orders.send(pipe)
+    factory = Factory.forProtocol(lambda: pipe)
+    factory.noisy = False
+    os.set_blocking(PIPE, False)
+    reactor.adoptStreamConnection(PIPE, socket.AF_UNIX, factory)
+    os.close(PIPE)
+    log = PipeLog(pipe)
+    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    # The last words have to be out before the process ends.
+    reactor.addSystemEventTrigger(
+        "before", "shutdown", lambda: system.stopService().addCallback(lambda _: log.stop())
+    )
+    reactor.run(installSignalHandlers=False)
+
+
+class Orders(Actor):
+    """Carries out what the parent orders, one order after the other."""
+
+    _pipe: Pipe
+    _server: Server
+
+    def __init__(self) -> None:
+        self._ends = False
+
+    async def receive(self, message: Any) -> None:
+        """Carry out an order, and answer it."""
+        match message:
+            case Pipe():
+                self._pipe = message
+            case Drain(), _:
+                self._end()
+            case order, sockets:
+                try:
+                    done = await self._carry_out(order, sockets)
+                except (CertificateError, ListenError, ValueError) as error:
+                    done = Done(str(error))
+                self._pipe.send(done)
+
+    async def _carry_out(self, order: Message, sockets: list[socket.socket]) -> Done:
+        match order:
+            case Serve(options, places):
+                self._handed_in = [HandedIn(self.system.reactor) for _ in places]
+                factory = EchoFactory(self.system)
+                self._server = Server(
+                    factory,
+                    options,
+                    [
+                        Place(description, endpoint, is_tls)
+                        for (description, is_tls), endpoint in zip(places, self._handed_in, strict=True)
+                    ],
+                )
+                await self._server.suspend()  # until it has sockets
+                await self.system.start_child(ChildSpec(ConnectionSupervisor, factory, id="connections"))
+                self._server.setServiceParent(self.system)
+                self.system.startService()
+            case Resume(backlogs):
+                for endpoint, listening, backlog in zip(self._handed_in, sockets, backlogs, strict=True):
+                    endpoint.take(listening, backlog)
+                self._server.resume()
+                for listening in sockets:
+                    listening.close()
+            case Suspend():
+                await self._server.suspend()
+            case Reload():
+                self._server.reload()
+                _log.info("reloaded")
+            case Tell():
+                return Done(figures=self._figures())
+        return Done()
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "connections": self._server.connections,
+            "arrivals": self._server.factory.gate.arrivals,
+            "actors": self.system.info().actors,
+        }
+
+    def _end(self) -> None:
+        """Let the reactor stop, which drains."""
+        if not self._ends:
+            self._ends = True
+            reactor: Any = self.system.reactor
+            reactor.stop()
+
+
+@implementer(ILogObserver, IPushProducer)
+class PipeLog:
+    """
+    Sends what is logged to the parent. While that does not read, lines are counted and left
+    out: they would fill the memory.
+
+    :param pipe: it is connected.
+    """
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self._is_paused = False
+        self._left_out = 0
+        transport: Any = pipe.transport
+        transport.registerProducer(self, True)
+
+    def __call__(self, event: LogEvent) -> None:
+        """See ``ILogObserver``."""
+        if self._is_paused:
+            self._left_out += 1
+            return
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        level = event.get("log_level")
+        self._pipe.send(Said(getattr(level, "name", "info"), event.get("log_namespace", ""), text))
+
+    def stop(self) -> Deferred[None]:
+        """
+        Close the pipe.
+
+        :returns: a Deferred that fires when all has been sent.
+        """
+        transport: Any = self._pipe.transport
+        transport.unregisterProducer()
+        return self._pipe.close()
+
+    def pauseProducing(self) -> None:
+        """See ``IPushProducer``."""
+        self._is_paused = True
+
+    def resumeProducing(self) -> None:
+        """See ``IPushProducer``."""
+        self._is_paused = False
+        count, self._left_out = self._left_out, 0
+        if count:
+            _log.warn("{count} lines were left out, as the log is slow", count=count)
+
+    def stopProducing(self) -> None:
+        """See ``IPushProducer``."""
+        self._is_paused = True
