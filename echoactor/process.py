@@ -103,12 +103,15 @@ class Worker(Actor):
         try:
             self._process = _Process(self.system, self._number, me.send)
         except OSError as error:
-            self._fail(f"cannot be started: {error.strerror}")
+            self._fail(f"{sys.executable} cannot be started: {error.strerror}")
         me.ended().addCallback(lambda _: self._process.abort())
         options = share_of(workers.options, self._number, workers.number)
-        self._order(Serve(options, workers.sockets.places), self._is_told)
+        orders: list[Any] = [Serve(options, workers.sockets.places)]
         if not workers.is_suspended:
-            self._order(Resume(workers.sockets.backlogs), self._is_told)
+            orders.append(Resume(workers.sockets.backlogs))
+        self._left = len(orders)
+        for order in orders:
+            self._order(order, self._is_told)
 
     def receive(self, message: Any) -> None:
         """Hand on orders and answers."""
@@ -140,20 +143,24 @@ class Worker(Actor):
                 one.close()
 
     def _order(self, order: Any, reply: Callable[[Any], None]) -> None:
-        # Duplicates, as the sockets may be closed before these are under way.
-        listening = self._workers.sockets.of(self._number) if isinstance(order, Resume) else []
-        sockets = [one.dup() for one in listening]
+        sockets: list[socket.socket] = []
+        if isinstance(order, Resume):
+            # Duplicates, as the sockets may be closed before these are under way.
+            sockets = [one.dup() for one in self._workers.sockets.of(self._number)]
+            if not sockets:  # they are closed already: nothing is to be done any more
+                reply(Done())
+                return
         self._asked.append((reply, sockets))
         self._process.pipe.send(order, sockets)
 
     def _is_told(self, done: Done) -> None:
         """The answer to an order of the start."""
-        if done.error is None:
-            if not self._asked:
-                self._late.cancel()
-                self._workers.listens(self._number)
-            return
-        self._fail(done.error)
+        if done.error is not None:
+            self._fail(done.error)
+        self._left -= 1
+        if not self._left:
+            self._late.cancel()
+            self._workers.listens(self._number)
 
     def _fail(self, why: str) -> NoReturn:
         """It cannot start."""
@@ -179,7 +186,7 @@ class _Process(ProcessProtocol):
         self._system = system
         self._number = number
         self._tell = tell
-        self._left = 2  # the process, and the pipe: what was said last may be read after the end
+        self._open = 2  # the process, and the pipe: what was said last may be read after the end
         self._how = ""
         reactor: Any = system.reactor
         self.pipe = Pipe(lambda message, _: tell(message), self._part_ended)
@@ -218,8 +225,8 @@ class _Process(ProcessProtocol):
         self._part_ended()
 
     def _part_ended(self) -> None:
-        self._left -= 1
-        if not self._left:
+        self._open -= 1
+        if not self._open:
             self._system.let_go(self)
             self._tell(_Ended(self._how))
 

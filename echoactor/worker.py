@@ -106,6 +106,8 @@ class Orders(Actor):
                 await self._server.suspend()  # until it has sockets
                 await self.system.start_child(ChildSpec(ConnectionSupervisor, factory, id="connections"))
                 self._server.setServiceParent(self.system)
+                # A process that serves nobody any more must not stay in the place of one that does.
+                self.system.supervisor.ended().addCallback(lambda _: self._end())
                 self.system.startService()
             case Resume(backlogs):
                 for endpoint, listening, backlog in zip(self._handed_in, sockets, backlogs, strict=True):
