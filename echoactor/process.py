@@ -25,7 +25,7 @@ from .system import ActorSystem
 if TYPE_CHECKING:
     from .workers import Workers
 
-__all__ = ["PIPE", "Worker", "name_of", "share_of"]
+__all__ = ["PIPE", "Worker", "name_of", "reactor_module", "share_of"]
 
 _log = Logger()
 
@@ -102,8 +102,8 @@ class Worker(Actor):
         me = self.address
         try:
             self._process = _Process(self.system, self._number, me.send)
-        except OSError as error:
-            self._fail(f"{sys.executable} cannot be started: {error.strerror}")
+        except (OSError, ActorError) as error:
+            self._fail(f"workers cannot be started: {error}")
         me.ended().addCallback(lambda _: self._process.abort())
         options = share_of(workers.options, self._number, workers.number)
         orders: list[Any] = [Serve(options, workers.sockets.places)]
@@ -130,9 +130,9 @@ class Worker(Actor):
                 line = {"number": self._number, "text": text}
                 Logger(namespace).emit(LogLevel.levelWithName(level), "worker {number}: {text}", **line)
             case _Ended(how):
-                self.exit("normal" if self._workers.is_draining else f"its process {how}")
+                self.exit("normal" if self._workers.is_draining else f"worker {self._number} {how}")
             case _Late(what):
-                self.exit(f"its process did not {what} in time")
+                self.exit(f"worker {self._number} did not {what} in time")
             case Exit(_, reason):
                 self.exit(reason)
 
@@ -194,7 +194,7 @@ class _Process(ProcessProtocol):
         with here, there, open(os.devnull) as nothing:
             here.setblocking(False)
             descriptors = {0: nothing.fileno(), 1: "r", 2: "r", PIPE: there.fileno()}
-            arguments = [str(number), _reactor_module(reactor), ":".join(sys.path)]
+            arguments = [str(number), reactor_module(reactor), ":".join(sys.path)]
             command = [sys.executable, "-c", PROGRAM, *arguments]
             reactor.spawnProcess(self, sys.executable, command, env=None, childFDs=descriptors)
             factory = Factory.forProtocol(lambda: self.pipe)
@@ -231,7 +231,7 @@ class _Process(ProcessProtocol):
             self._tell(_Ended(self._how))
 
 
-def _reactor_module(reactor: Any) -> str:
+def reactor_module(reactor: Any) -> str:
     """The module whose ``install`` makes a reactor of the same kind."""
     for kind in type(reactor).__mro__:
         if hasattr(sys.modules[kind.__module__], "install"):

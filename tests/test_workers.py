@@ -198,7 +198,7 @@ class RestartTests(WorkersTestCase):
             await self.workers.given_up,
             f"worker 1 has ended more than {INTENSITY} times in 30 seconds",
         )
-        self.assertIn("which ended with 'its process was ended by signal 9'", "\n".join(lines))
+        self.assertIn("which ended with 'worker 1 was ended by signal 9'", "\n".join(lines))
         await self.system.stopService()
         self.assertEqual(await self.echoing(clients), 0)
 
@@ -231,7 +231,10 @@ class RestartTests(WorkersTestCase):
         workers.setServiceParent(self.system)
         self.system.startService()
         self.addCleanup(self.system.stopService)
-        self.assertEqual(await workers.given_up, "/nowhere cannot be started: No such file or directory")
+        self.assertEqual(
+            await workers.given_up,
+            "workers cannot be started: [Errno 2] No such file or directory: '/nowhere'",
+        )
 
 
 class SuspendTests(WorkersTestCase):
