@@ -164,7 +164,7 @@ class Worker(Actor):
 
     def _fail(self, why: str) -> NoReturn:
         """It cannot start."""
-        if not self._workers.ready.called:  # what is wrong at the very start will be wrong again
+        if not self._workers.is_ready:  # what is wrong at the very start will be wrong again
             self._workers.give_up(why)
             self.exit("normal")
         self.exit(why)

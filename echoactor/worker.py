@@ -184,7 +184,7 @@ class PipeLog:
         self._is_paused = False
         count, self._left_out = self._left_out, 0
         if count:
-            _log.warn("{count} lines were left out, as the log is slow", count=count)
+            Logger(observer=self).warn("{count} lines were left out, as the log is slow", count=count)
 
     def stopProducing(self) -> None:
         """See ``IPushProducer``."""

@@ -66,6 +66,8 @@ class Workers(Service):
         self.is_suspended = False
         self.is_draining = False
         self._listening: set[int] = set()
+        self.is_ready = False
+        self._is_given_up = False
         self._drained: Deferred[None] | None = None
 
     @property
@@ -159,14 +161,20 @@ class Workers(Service):
     def listens(self, number: int) -> None:
         """A worker has started."""
         self._listening.add(number)
-        if len(self._listening) == self.number and not self.ready.called:
-            self.ready.callback(None)
+        if len(self._listening) == self.number and not self.is_ready:
+            self.is_ready = True
+            self._outside(self.ready.callback, None)
 
     def give_up(self, why: str) -> None:
         """A worker cannot be kept running: drain and stop."""
-        if not (self.is_draining or self.given_up.called):
-            self.given_up.callback(why)
+        if not (self.is_draining or self._is_given_up):
+            self._is_given_up = True
+            self._outside(self.given_up.callback, why)
             self.system.stopService()
+
+    def _outside(self, function: Any, argument: Any) -> None:
+        """Call it in no actor's turn: what it does might be to ask that very actor, which cannot be."""
+        self.system.reactor.callLater(0, function, argument)
 
     # Starting and ending
 

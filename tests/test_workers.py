@@ -7,9 +7,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +20,7 @@ from echoactor.errors import CertificateError, ListenError
 from echoactor.workers import INTENSITY, Workers
 
 from .support import Authority, RealTestCase, log_lines, reactor
+from .test_stampede import open_descriptors
 
 CLIENTS = 32  # of which some come to each of two workers, but for one case in 2**31
 
@@ -129,8 +132,9 @@ class ServingTests(WorkersTestCase):
     async def test_a_mute_worker(self) -> None:
         """Figures do not wait for ever for a worker that does not answer."""
         await self.serve_with(2)
-        self.patch(workers_module, "ANSWER_TIME", 2.0)
         pids = await self.figure("pid")
+        self.assertEqual(len(pids), 2)
+        self.patch(workers_module, "ANSWER_TIME", 2.0)
         os.kill(pids[0], signal.SIGSTOP)
         self.assertEqual([one["worker"] for one in await self.workers.figures()], [2])
         os.kill(pids[0], signal.SIGCONT)
@@ -183,6 +187,27 @@ class RestartTests(WorkersTestCase):
         figures = await self.workers.figures()
         self.assertNotIn(pids[0], [one["pid"] for one in figures])
         self.assertTrue(all(one["connections"] for one in figures), figures)
+
+    async def test_nothing_is_left(self) -> None:
+        """After restarts, suspension and the stop, no descriptor is left, and no process."""
+        # What the reactor keeps open for itself from its first port on is no leak.
+        await reactor.listenTCP(0, Factory(), interface="127.0.0.1").stopListening()
+        before = open_descriptors()
+        await self.serve_with(2, endpoints=[f"unix:{self.directory / 'echo'}"])
+        pids: list[int] = []
+        for _ in range(2):
+            pids += await self.figure("pid")
+            os.kill(pids[-1], signal.SIGKILL)
+            await self.until(partial(self.all_but, pids[-1:]))
+            await self.workers.suspend()
+            await self.workers.resume()
+        pids += await self.figure("pid")
+        await self.system.stopService()
+        await deferLater(reactor, 0.05, lambda: None)  # the sockets' last turn
+        self.assertEqual(open_descriptors(), before)
+        for pid in pids:
+            self.assertFalse(Path(f"/proc/{pid}").exists())
+        self.assertEqual((self.system.count_actors(), self.system.count_runnable()), (0, 0))
 
     async def test_given_up(self) -> None:
         """A worker that ends too often is given up; the others drain, and the system stops."""
