@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -152,7 +153,8 @@ class Listener:
 
     def _accept(self) -> None:
         """Accept as many as may come in; it stands in for the port's ``doRead``."""
-        if self._gate.room and not self._accept_some():
+        # Unless nobody is there any more: another process that has the same socket was first.
+        if self._gate.room and not self._accept_some() and _somebody_waits(self.port.socket):
             self._back_off = self._timers.schedule(BACK_OFF, self._go_on)
             self._look()
 
@@ -285,6 +287,13 @@ def _why_not(error: Exception) -> str:
 def _can_be_gated(port: object) -> bool:
     """Whether it accepts by Twisted's ``doRead``, as TCP and UNIX ports do on all its reactors but IOCP."""
     return isinstance(port, tcp.Port)
+
+
+def _somebody_waits(listening: socket.socket) -> bool:
+    """Whether there is anybody in its queue."""
+    poll = select.poll()
+    poll.register(listening, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _is_stale(path: Path) -> bool:

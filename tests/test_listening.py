@@ -111,10 +111,11 @@ class ListenerTests(ActorTestCase):
 
 
 class FailingSocket:
-    """A listening socket whose accept fails."""
+    """A listening socket whose accept fails; that somebody waits is said by another that can be read."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, readable: socket.socket) -> None:
         self.error = OSError(number, os.strerror(number))
+        self.readable = readable
         self.accepts = 0
 
     def accept(self) -> Any:
@@ -122,11 +123,17 @@ class FailingSocket:
         raise self.error
 
     def fileno(self) -> int:
-        return -1
+        return self.readable.fileno()
 
 
 class AcceptTests(ActorTestCase):
     """A port whose accept fails, on a Clock."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.readable, self.other = socket.socketpair()
+        self.addCleanup(self.readable.close)
+        self.addCleanup(self.other.close)
 
     def test_backs_off(self) -> None:
         """After each error of accept, the port is left alone for 100 ms, and tries once more then."""
@@ -134,9 +141,35 @@ class AcceptTests(ActorTestCase):
             *(errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENFILE, errno.ENOBUFS, errno.EPERM),
             *(errno.ENOMEM, errno.ECONNABORTED),
         ):
-            self.check_backs_off(FailingSocket(number))
+            self.check_backs_off(FailingSocket(number, self.readable))
 
-    def check_backs_off(self, wire: Any) -> None:
+    def test_another_was_first(self) -> None:
+        """Another process that listens on the same socket may be first; that is no reason to wait."""
+        wire = FailingSocket(errno.EWOULDBLOCK, self.readable)
+        port, listener, reading = self.listen_on(wire)
+        for turn in range(1, 4):
+            port.doRead()
+            self.assertEqual((reading[-1], wire.accepts), (True, turn))
+        listener.close()
+
+    def check_backs_off(self, wire: FailingSocket) -> None:
+        self.other.send(b"somebody waits")
+        port, listener, reading = self.listen_on(wire)
+        for turn in range(1, 4):
+            self.assertTrue(reading[-1])
+            port.doRead()
+            self.assertEqual((reading[-1], wire.accepts), (False, turn), wire.error)
+            self.pass_time(BACK_OFF * 0.9)
+            self.assertFalse(reading[-1])
+            self.pass_time(BACK_OFF * 0.2)
+        port.doRead()
+        listener.close()
+        self.settle()
+        self.assertEqual(self.clock.getDelayedCalls(), [], "a timer is left")
+        self.flushLoggedErrors(OSError)
+
+    def listen_on(self, wire: Any) -> tuple[Any, Listener, list[bool]]:
+        """A port with this socket, its listener, and whether it is read, at each change."""
         reading: list[bool] = []
         factory = EchoFactory(self.system)
         port = tcp.Port(0, factory, reactor=self.clock)
@@ -150,18 +183,7 @@ class AcceptTests(ActorTestCase):
         endpoint: Any = Endpoint(succeed(port))
         listener = Listener(endpoint, factory, "tcp:0", factory.gate, self.system.timers)
         listener.open()
-        for turn in range(1, 4):
-            self.assertTrue(reading[-1])
-            port.doRead()
-            self.assertEqual((reading[-1], wire.accepts), (False, turn), wire.error)
-            self.pass_time(BACK_OFF * 0.9)
-            self.assertFalse(reading[-1])
-            self.pass_time(BACK_OFF * 0.2)
-        port.doRead()
-        listener.close()
-        self.settle()
-        self.assertEqual(self.clock.getDelayedCalls(), [], "a timer is left")
-        self.flushLoggedErrors(OSError)
+        return port, listener, reading
 
 
 class UNIXTests(RealTestCase):
