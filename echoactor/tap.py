@@ -93,8 +93,7 @@ class Options(UsageOptions):
 
     opt_workers.__doc__ = (
         "processes that serve together, to use as many cores; this one then only watches over them, and "
-        "limits are divided by their number. Off by default: one process serves some 100,000 small "
-        "messages a second"
+        "limits are divided by their number. Default: this process alone, which uses one core"
     )
 
     def opt_version(self) -> None:

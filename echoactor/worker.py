@@ -88,6 +88,8 @@ class Orders(Actor):
                     done = await self._carry_out(order, sockets)
                 except (CertificateError, ListenError, ValueError) as error:
                     done = Done(str(error))
+                for one in sockets:  # what is listened on is a duplicate
+                    one.close()
                 self._pipe.send(done)
 
     async def _carry_out(self, order: Message, sockets: list[socket.socket]) -> Done:
@@ -113,8 +115,6 @@ class Orders(Actor):
                 for endpoint, listening, backlog in zip(self._handed_in, sockets, backlogs, strict=True):
                     endpoint.take(listening, backlog)
                 self._server.resume()
-                for listening in sockets:
-                    listening.close()
             case Suspend():
                 await self._server.suspend()
             case Reload():

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 
-from .errors import CallFailed, CertificateError
+from .errors import ActorError, CallFailed, CertificateError, ListenError
 from .options import ServerOptions
 from .pipe import Done, Drain, Message, Reload, Resume, Suspend, Tell
 from .process import Worker, name_of
@@ -65,8 +65,8 @@ class Workers(Service):
         self.given_up: Deferred[str] = Deferred()
         self.is_suspended = False
         self.is_draining = False
-        self._listening: set[int] = set()
         self.is_ready = False
+        self._listening: set[int] = set()
         self._is_given_up = False
         self._drained: Deferred[None] | None = None
 
@@ -82,12 +82,12 @@ class Workers(Service):
         :raises ListenError: one cannot be opened, and none is; the text names it and the cause.
         """
         super().privilegedStartService()
-        self.sockets.open()
+        self._open()
 
     def startService(self) -> None:
         """Start the workers, and open the ports before, unless they are open."""
         if not self.running:
-            self.sockets.open()
+            self._open()
             super().startService()
             self.system.add_drain(self.drain)
             for number in range(1, self.number + 1):
@@ -117,11 +117,12 @@ class Workers(Service):
         :raises ListenError: one cannot be opened, because it is taken meanwhile, needs privileges, or was
             handed in (by systemd).
         """
-        self.is_suspended = False
-        if self.is_draining:
+        if not self.running or self.is_draining:
+            self.is_suspended = False
             return succeed(None)
         self.sockets.open()
-        return ensureDeferred(self._order(Resume(self.sockets.backlogs)))
+        self.is_suspended = False
+        return ensureDeferred(self._order(Resume(self.sockets.backlogs), ListenError))
 
     def reload(self) -> Deferred[None]:
         """
@@ -131,7 +132,7 @@ class Workers(Service):
             :exc:`~echoactor.errors.CertificateError`: one cannot be used, and the worker that
             the text names has kept its own.
         """
-        return ensureDeferred(self._order(Reload()))
+        return ensureDeferred(self._order(Reload(), CertificateError))
 
     def figures(self) -> Deferred[list[dict[str, Any]]]:
         """
@@ -178,6 +179,10 @@ class Workers(Service):
 
     # Starting and ending
 
+    def _open(self) -> None:
+        if not self.is_suspended:
+            self.sockets.open()
+
     def _start(self, number: int) -> None:
         """Start a worker under a supervisor of its own, so that each has its own limit of restarts."""
         worker = ChildSpec(
@@ -208,12 +213,12 @@ class Workers(Service):
 
     async def _suspend(self) -> None:
         await self.sockets.close()
-        await self._order(Suspend())
+        await self._order(Suspend(), ListenError)
 
-    async def _order(self, order: Message) -> None:
+    async def _order(self, order: Message, error: type[ActorError]) -> None:
         for number, done in await self._ask_all(order):
             if done.error is not None:
-                raise CertificateError(f"worker {number}: {done.error}")
+                raise error(f"worker {number}: {done.error}")
 
     async def _figures(self) -> list[dict[str, Any]]:
         return [{"worker": number, **(done.figures or {})} for number, done in await self._ask_all(Tell())]

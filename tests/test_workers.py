@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet.protocol import Factory
@@ -295,6 +296,39 @@ class SuspendTests(WorkersTestCase):
         self.assertEqual(await self.echoing(clients), CLIENTS)
         self.assertTrue(all(await self.figure("connections")))
 
+    async def test_cannot_resume(self) -> None:
+        """When the port is taken meanwhile, resuming fails, and all stay suspended; it can be tried again."""
+        with socket.socket() as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            thief.bind(("127.0.0.1", 0))
+            port = thief.getsockname()[1]
+            await self.serve_with(2, port=port)
+            await self.workers.suspend()
+            thief.listen()
+            with self.assertRaises(ListenError):
+                self.workers.resume()
+            pids = await self.figure("pid")
+            os.kill(pids[0], signal.SIGKILL)
+            await self.until(lambda: self.all_but(pids[:1]))
+        await self.workers.resume()
+        clients = await self.in_thread(self.open_clients)
+        self.assertEqual(await self.echoing(clients), CLIENTS)
+
+    async def test_suspended_from_the_start(self) -> None:
+        """Suspended before they start, they listen nowhere until they resume."""
+        options = ServerOptions(port=0, interface="127.0.0.1", shutdown_timeout=1)
+        self.workers = Workers(self.system, options, 2)
+        await self.workers.suspend()
+        self.workers.setServiceParent(self.system)
+        self.system.startService()
+        self.addCleanup(self.system.stopService)
+        await self.workers.ready
+        self.assertEqual(self.workers.addresses, [])
+        await self.workers.resume()
+        self.port = self.workers.addresses[0].port
+        clients = await self.in_thread(self.open_clients)
+        self.assertEqual(await self.echoing(clients), CLIENTS)
+
     async def test_suspended_and_stopped(self) -> None:
         """Resuming and stopping in one breath harms nobody."""
         await self.serve_with(2)
@@ -320,8 +354,9 @@ class RefusalTests(SynchronousTestCase):
 
     def test_endpoints_with_tls(self) -> None:
         """An endpoint that does more than listen cannot be shared: its TLS would be lost."""
-        directory = self.mktemp()
-        os.mkdir(directory)
+        temporary = TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        directory = temporary.name
         file = Authority(Path(directory)).make("x.pem", "a.example")
         for endpoint in (f"ssl:0:privateKey={file}:certKey={file}", f"tls:{directory}:0"):
             workers = Workers(ActorSystem(reactor), ServerOptions(endpoints=[endpoint]), 2)

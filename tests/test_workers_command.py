@@ -305,17 +305,18 @@ class WaysInTests(WorkersTestCase):
     def test_unreadable_certificate(self) -> None:
         """A certificate that workers cannot read ends the command with one line, and status 1."""
         file = Authority(self.directory).make("x.pem", "a.example")
-        with open(file) as certificate:
-            path = f"/dev/fd/{certificate.fileno()}"  # which the parent alone has
-            result = self.run_command(
-                *(*NODAEMON, "echoactor", "--tls-port", "0", "--interface", "127.0.0.1"),
-                *("--certificate", path, "--private-key", file, "--workers", "2"),
-                pass_fds=[certificate.fileno()],
-            )
-        self.assertEqual(result.returncode, 1, result.stdout)
-        [line] = [line for line in result.stdout.splitlines() if "echoactor: " in line]
-        self.assertRegex(line, f"echoactor: --certificate: '{path}': (No such|Permission|Bad).*$")
-        self.assertNotIn("Traceback", result.stdout)
+        for command in (NODAEMON, TWIST):
+            with open(file) as certificate:
+                path = f"/dev/fd/{certificate.fileno()}"  # which the parent alone has
+                result = self.run_command(
+                    *(*command, "echoactor", "--tls-port", "0", "--interface", "127.0.0.1"),
+                    *("--certificate", path, "--private-key", file, "--workers", "2"),
+                    pass_fds=[certificate.fileno()],
+                )
+            self.assertEqual(result.returncode, 1, result.stdout)
+            [line] = [line for line in result.stdout.splitlines() if "echoactor: " in line]
+            self.assertRegex(line, f"echoactor: --certificate: '{path}': (No such|Permission|Bad).*$")
+            self.assertNotIn("Traceback", result.stdout)
 
     def test_wrong(self) -> None:
         """What does not go with workers ends the command with one line that names the option."""
