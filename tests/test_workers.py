@@ -358,7 +358,7 @@ class RefusalTests(SynchronousTestCase):
         self.addCleanup(temporary.cleanup)
         directory = temporary.name
         file = Authority(Path(directory)).make("x.pem", "a.example")
-        for endpoint in (f"ssl:0:privateKey={file}:certKey={file}", f"tls:{directory}:0"):
+        for endpoint in (f"ssl:0:privateKey={file}:certKey={file}", f"tls:{directory}:0", "haproxy:tcp:0"):
             workers = Workers(ActorSystem(reactor), ServerOptions(endpoints=[endpoint]), 2)
             with self.assertRaises(ListenError) as caught:
                 workers.privilegedStartService()
