@@ -25,6 +25,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from processes import memory, pin
 from twisted.internet.task import Clock
 
 from echoactor import Actor, ActorSystem, Address, Call, CoroutineActor
@@ -263,16 +264,12 @@ def pykka_spawns(count: int = 1000, *, ending: bool = False) -> float:
 
 def pykka_bytes(count: int = 1000) -> float:
     """Resident bytes an idle actor takes, its thread's touched stack and all."""
-    before = resident()
+    before = memory(os.getpid())
     actors = [pykka.ThreadingActor.start() for _ in range(count)]
-    size = resident() - before
+    size = memory(os.getpid()) - before
     for actor in actors:
         actor.stop()
     return size / count
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def asyncio_queues(rounds: int) -> float:
@@ -366,7 +363,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    pin(0)()
     ours, beams, pykkas = measure(options.rounds)
     if beams:
         print(f"BEAM: Erlang/OTP {beams.pop('otp'):.0f}, one scheduler, in the same run")

@@ -1,140 +1,176 @@
 """
-Echo servers side by side: ratios of messages a second and of server CPU time a message.
+Echo servers side by side: echoactor, and every peer that can be run here.
 
-usage: python benchmarks/echo.py [--rounds N] [--seconds S] [--connections N] [--sizes 64,65536]
+usage: python benchmarks/echo.py [--rounds N] [--seconds S] [--only NAME ...] [--full DIRECTORY]
+                                 [--check] [--store]
 
-The servers run in turn, A B A B …, each on one core with the load generator
-on another, and each ratio is the median of the ratios of neighbouring runs: on
-a shared machine, absolute figures are noise. The generator is compiled from
-load.c where there is a C compiler; else a Python one is used, and the table says so.
+The servers take turns, A B C A B C ..., on one core, with the load generator on another, and what counts is
+ratios of neighbouring runs: on a shared machine, absolute figures are noise. The last table says what is
+demanded, and whether it is met. It takes three minutes; with --full, half an hour.
 """
 
 import argparse
-import os
-import shutil
+import math
+import platform
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple
+from types import FrameType
 
-HERE = Path(__file__).parent
-BASELINE = "wire.Echo"
-SERVERS = {
-    BASELINE: [sys.executable, str(HERE / "wire_echo.py"), "{port}"],
-    "echoactor": [
-        *(str(Path(sys.executable).with_name("twistd")), "--nodaemon", "--pidfile=", "echoactor"),
-        *("--endpoint", "tcp:{port}:interface=127.0.0.1:backlog=1024"),
-    ],
-}
+import plots
+import table
+import targets
+from measure import Load, Scenario, measure
+from processes import Broken, Server, allow_many_descriptors, cores
+from servers import CONTENDERS, Contender, Missing
 
-
-class Run(NamedTuple):
-    """One run of one server."""
-
-    rate: float  # messages a second
-    server_cpu: float  # seconds of CPU time a message
-    load_share: float  # CPU time of the generator over wall time; near 1 means it is the bottleneck
-
-
-def build_load(directory: str) -> list[str]:
-    """The command of the load generator."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        return [sys.executable, str(HERE / "load.py")]
-    program = f"{directory}/load"
-    subprocess.run([compiler, "-O2", "-o", program, str(HERE / "load.c")], check=True)
-    return [program]
+SCENARIOS = [
+    Scenario("idle", 5000),  # first: its servers are fresh, so that memory is not what others left
+    Scenario("messages", 50),
+    Scenario("messages", 50, 65_536),
+    Scenario("messages", 5000),
+    Scenario("connects", 50),
+    Scenario("messages", 50, tls=True),
+]
+DESCRIPTORS = 100
+"""What a server opens beside its connections, and more."""
 
 
-def pin(core: int):
-    """A function that binds the process to a core, where there are two."""
-    cores = sorted(os.sched_getaffinity(0))
-    return lambda: os.sched_setaffinity(0, {cores[core % len(cores)]})
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_until_listening(port: int, server: subprocess.Popen) -> None:
-    for _ in range(200):
-        if server.poll() is not None:
-            sys.exit(f"{server.args} ended with status {server.returncode}")
+def prepare(names: list[str], directory: Path) -> list[tuple[Contender, list[str]]]:
+    """Each contender that can be run, with its command; says which cannot, and why."""
+    ready = []
+    for contender in CONTENDERS:
+        if names and contender.name not in names:
+            continue
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    sys.exit(f"{server.args} does not listen")
+            ready.append((contender, contender.prepare(directory)))
+        except Missing as error:
+            print(f"without {contender.name}{' under TLS' if contender.tls else ''}: {error}")
+    return ready
 
 
-def run(command: list[str], load: list[str], connections: int, size: int, seconds: float) -> Run:
-    port = free_port()
-    server = subprocess.Popen(
-        [word.format(port=port) for word in command],
-        preexec_fn=pin(0),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until_listening(port, server)
-        before = cpu_seconds(server.pid)
-        result = subprocess.run(
-            [*load, "127.0.0.1", str(port), str(connections), str(size), str(seconds)],
-            preexec_fn=pin(1),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        used = cpu_seconds(server.pid) - before
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-    messages, took, load_cpu = (float(word) for word in result.stdout.split())
-    return Run(messages / took, used / messages, load_cpu / took)
+def play_round(
+    number: int,
+    ready: list[tuple[Contender, list[str]]],
+    scenarios: list[Scenario],
+    load: Load,
+    seconds: float,
+    results: table.Results,
+) -> None:
+    """
+    One round: each scenario, one server after the other.
+
+    They all run meanwhile, fresh ones in each round; those whose turn it is not have nothing to do.
+    """
+    for tls in (False, True):
+        those = [scenario for scenario in scenarios if scenario.tls == tls]
+        if not those:
+            continue
+        with ExitStack() as stack:
+            servers = {
+                contender.name: stack.enter_context(Server(command, contender.core))
+                for contender, command in ready
+                if contender.tls == tls
+            }
+            for name, server in list(servers.items()):
+                try:
+                    server.wait_until_listening()
+                except Broken as error:
+                    results.broken.append(f"round {number}, {name}: {error}")
+                    del servers[name]
+            for scenario in those:
+                print(f"round {number}: {scenario}", file=sys.stderr)
+                for name, server in servers.items():
+                    try:
+                        results.add(scenario, name, number, measure(server, scenario, load, seconds))
+                    except Broken as error:
+                        results.broken.append(f"round {number}, {scenario}, {name}: {error}")
 
 
-def main() -> None:
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """What argparse makes a number of, which is above 0."""
+
+    def parse_number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise ValueError
+        return value
+
+    parse_number.__name__ = f"{kind.__name__} above 0"  # argparse says: invalid ... value
+    return parse_number
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--connections", type=int, default=50)
-    parser.add_argument("--sizes", default="64,65536")
+    parser.add_argument("--rounds", type=positive(int), default=3, help="default 3")
+    parser.add_argument("--seconds", type=positive(float), default=0.8, help="of one run; default 0.8")
+    names = list(dict.fromkeys(contender.name for contender in CONTENDERS))
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help=f"of {', '.join(names)}")
+    for option, text in (
+        ("--check", "exit with status 1 when a ratio is worse than the stored one"),
+        ("--store", f"store the ratios in {targets.FILE.name}"),
+    ):
+        parser.add_argument(option, action="store_true", help=text)
+    parser.add_argument(
+        "--full", metavar="DIRECTORY", type=Path, help="measure for the plots, and draw them there"
+    )
     options = parser.parse_args()
+    if options.full and not options.full.is_dir():
+        parser.error(f"--full: {options.full} is no directory")
+    return options
+
+
+def main() -> int:
+    options = parse()
+    signal.signal(signal.SIGTERM, end)
+    room = allow_many_descriptors() - DESCRIPTORS
+    demanded = targets.load()
+    results = table.Results()
     with tempfile.TemporaryDirectory() as directory:
-        load = build_load(directory)
-        print(f"{options.connections} connections, {options.rounds} rounds of {options.seconds:g} s")
-        print("load generator:", "C" if len(load) == 1 else "Python (slow: rates are a lower bound)")
-        print(f"{'size':>8}  {'server':12} {'messages/s':>11} {'cpu us/msg':>11} {'load cpu':>9}", end="")
-        print(f"  {'rate ratio':>10} {'cpu ratio':>10}")
-        for size in map(int, options.sizes.split(",")):
-            runs: dict[str, list[Run]] = {name: [] for name in SERVERS}
-            for _ in range(options.rounds):
-                for name, command in SERVERS.items():
-                    runs[name].append(run(command, load, options.connections, size, options.seconds))
-            for name, those in runs.items():
-                pairs = list(zip(those, runs[BASELINE], strict=True))
-                print(
-                    f"{size:8}  {name:12} {median(r.rate for r in those):11,.0f} "
-                    f"{median(r.server_cpu for r in those) * 1e6:11.2f} "
-                    f"{median(r.load_share for r in those):9.0%}"
-                    f"  {median(a.rate / b.rate for a, b in pairs):10.2f} "
-                    f"{median(b.server_cpu / a.server_cpu for a, b in pairs):10.2f}"
-                )
+        load = Load(Path(directory))
+        ready = prepare(options.only or [], Path(directory))
+        asked = [*SCENARIOS, *(plots.SIZES + plots.CONNECTIONS if options.full else [])]
+        scenarios = []
+        for scenario in dict.fromkeys(asked):
+            if scenario.connections > room:
+                print(f"without {scenario}: the limit of open files (ulimit -Hn) leaves room for {room}")
+            elif not load.can(scenario):
+                print(f"without {scenario}: no C compiler for the load generator")
+            else:
+                scenarios.append(scenario)
+        generator = "C" if load.compiled else "Python, which is slow: rates are lower bounds"
+        python, twisted = platform.python_version(), version("twisted")
+        alone = "; load and server share one: rates mean little" if cores() == 1 else ""
+        print(f"load generator: {generator}; under TLS: Python")
+        print(f"Python {python}, Twisted {twisted}, {platform.machine()}, {cores()} cores{alone}")
+        print(f"{options.rounds} rounds, {options.seconds:g} s a run\n")
+        for number in range(1, options.rounds + 1):
+            play_round(number, ready, scenarios, load, options.seconds, results)
+    print(table.show(results, SCENARIOS))
+    print(table.NOTES)
+    print(targets.show(results, demanded))
+    for line in results.broken:
+        print(f"FAILED: {line}")
+    if options.full:
+        print(*(f"drawn: {file}" for file in plots.draw(results, options.full)), sep="\n")
+    if options.store:
+        targets.store(results, demanded)
+    regressed = options.check and any(targets.has_regressed(results, target) for target in demanded)
+    return 1 if regressed or results.broken else 0
+
+
+def end(signum: int, frame: FrameType | None) -> None:
+    """End by way of every context, each of which ends its process."""
+    sys.exit(128 + signum)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

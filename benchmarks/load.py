@@ -1,40 +1,91 @@
 """
-The load generator where no C compiler is: slower, so rows that it drove say so.
+A load generator in Python: for TLS, and where no C compiler is. Slower than load.c, and its table says so.
 
-usage: load.py HOST PORT CONNECTIONS SIZE SECONDS
-prints: messages seconds cpu_seconds
+usage: load.py messages|tls HOST PORT CONNECTIONS SIZE SECONDS
+
+It prints what load.c prints, and ends as load.c does, when its input does.
 """
 
 import selectors
 import socket
+import ssl
 import sys
 import time
+from statistics import quantiles
 
 
-def main(host: str, port: int, connections: int, size: int, seconds: float) -> None:
-    message = bytes((i * 31 + 7) % 256 for i in range(size))
-    selector = selectors.DefaultSelector()
-    for _ in range(connections):
-        client = socket.create_connection((host, port))
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        selector.register(client, selectors.EVENT_READ, bytearray())
-        client.sendall(message)
-    messages = 0
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        for key, _ in selector.select(0.1):
-            data = key.fileobj.recv(size - len(key.data))
+class Client:
+    """One connection: sends a message, reads it back whole, checks it."""
+
+    def __init__(self, client: socket.socket, message: bytes) -> None:
+        self.socket = client
+        self.message = message
+        self.answer = bytearray()
+        self.since = 0.0
+
+    def send(self) -> None:
+        self.answer.clear()
+        self.since = time.perf_counter()
+        self.socket.sendall(self.message)
+
+    def receive(self) -> bool:
+        """Take what has come; whether the message is whole."""
+        while True:
+            data = self.socket.recv(len(self.message) - len(self.answer))
             if not data:
                 sys.exit("load: connection lost")
-            key.data.extend(data)
-            if len(key.data) == size:
-                if key.data != message:
+            self.answer += data
+            if len(self.answer) == len(self.message):
+                if self.answer != self.message:
                     sys.exit("load: wrong byte")
-                key.data.clear()
-                messages += 1
-                key.fileobj.sendall(message)
-    print(messages, time.perf_counter() - start, time.process_time())
+                return True
+            # What TLS has decrypted already is no event for a selector.
+            if not (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+                return False
+
+
+def connect(mode: str, host: str, port: int) -> socket.socket:
+    client = socket.create_connection((host, port), timeout=60)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if mode == "tls":
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # the server's certificate is made for the run
+        return context.wrap_socket(client)
+    return client
+
+
+def main(mode: str, host: str, port: int, connections: int, size: int, seconds: float) -> None:
+    message = bytes((i * 31 + 7) % 256 for i in range(size))
+    selector = selectors.DefaultSelector()
+    clients = []
+    for _ in range(connections):
+        client = Client(connect(mode, host, port), message)
+        client.send()
+        while not client.receive():
+            pass
+        clients.append(client)
+        selector.register(client.socket, selectors.EVENT_READ, client)
+    print("ready", flush=True)
+    latencies: list[float] = []
+    cpu = time.process_time()
+    start = time.perf_counter()
+    for client in clients:
+        client.send()
+    while time.perf_counter() - start < seconds:
+        for key, _ in selector.select(0.1):
+            if key.data.receive():
+                latencies.append(time.perf_counter() - key.data.since)
+                key.data.send()
+    took = time.perf_counter() - start
+    cpu = time.process_time() - cpu
+    parts = quantiles(latencies, n=1000) if len(latencies) > 1 else [0.0] * 999
+    p50, p99, p999 = parts[499], parts[989], parts[998]
+    figures = f"count={len(latencies)} took={took:.6f} cpu={cpu:.6f}"
+    print(f"{figures} p50={p50:.9f} p99={p99:.9f} p999={p999:.9f}", flush=True)
+    sys.stdin.read()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]))
+    _, mode, host, port, connections, size, seconds = sys.argv
+    main(mode, host, int(port), int(connections), int(size), float(seconds))

@@ -14,15 +14,14 @@ import argparse
 import asyncio
 import os
 import random
-import resource
 import socket
 import struct
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-from echo import SERVERS, free_port, wait_until_listening
+from processes import Server, memory
+from servers import echoactor
 
 
 class Soak:
@@ -79,8 +78,7 @@ class Soak:
 
 def measure(pid: int) -> tuple[float, int]:
     """Resident memory in MiB, and descriptors."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20, len(os.listdir(f"/proc/{pid}/fd"))
+    return memory(pid) / 2**20, len(os.listdir(f"/proc/{pid}/fd"))
 
 
 async def watch(soak: Soak, pid: int, start: float, rows: list[tuple[float, float, int]]) -> None:
@@ -117,18 +115,12 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=200)
     parser.add_argument("--plot", help="a PNG file")
     options = parser.parse_args()
-    port = free_port()
-    server = subprocess.Popen(
-        [word.format(port=port) for word in SERVERS["echoactor"]],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     rows: list[tuple[float, float, int]] = []
-    try:
-        wait_until_listening(port, server)
+    with Server(echoactor(Path()), core=None) as server:
+        server.wait_until_listening()
         idle = measure(server.pid)
         start = time.monotonic()
-        soak = Soak(port, start + options.seconds)
+        soak = Soak(server.port, start + options.seconds)
 
         async def run() -> None:
             places = [soak.place(number) for number in range(options.connections)]
@@ -137,10 +129,8 @@ def main() -> None:
         asyncio.run(run())
         time.sleep(1)  # the last resets are on their way
         after = measure(server.pid)
-        server.terminate()
-        status = server.wait(20)
-    finally:
-        server.kill()
+        server.process.terminate()
+        status = server.process.wait(20)
     if options.plot:
         plot(rows, options.plot)
     half = len(rows) // 2

@@ -1,0 +1,159 @@
+"""One run: a server under one scenario, and what came of it."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from processes import Broken, Server, cpu_seconds, memory, pin, settle
+from servers import compile_c
+
+HERE = Path(__file__).parent
+
+Figures = dict[str, float]
+"""
+What one run gave: ``rate`` (a second), the server's ``cpu`` (seconds a message), ``p50``, ``p99``, ``p99.9``
+(seconds), ``server`` and ``load`` (shares of a core that they used), ``memory`` (bytes a connection).
+"""
+
+
+class Scenario(NamedTuple):
+    """
+    What is asked of a server.
+
+    :ivar kind: ``messages``: echo in a closed loop; ``connects``: connect, one echo, close, again;
+        ``idle``: connections that have had one echo, and wait.
+    :ivar connections: how many at once.
+    :ivar size: bytes of a message.
+    :ivar tls: whether under TLS.
+    """
+
+    kind: str
+    connections: int
+    size: int = 64
+    tls: bool = False
+
+    def __str__(self) -> str:
+        if self.kind == "connects":
+            return f"connects, {self.connections} at once"
+        if self.kind == "idle":
+            return f"{self.connections} idle connections"
+        return f"{'TLS, ' if self.tls else ''}{show_size(self.size)}, {self.connections} connections"
+
+
+def show_size(size: int) -> str:
+    """Bytes for people: 64 B, 16 KiB, 1 MiB."""
+    for unit, name in ((2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
+
+
+class Load:
+    """
+    The load generators: the compiled one, and the Python one for what that cannot do.
+
+    :param directory: where to compile.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.compiled = compile_c(HERE / "load.c", directory) if shutil.which("cc") else None
+
+    def command(self, scenario: Scenario) -> list[str] | None:
+        """The words that start the generator, up to the host; None where there is none for the scenario."""
+        if scenario.kind == "messages" and (scenario.tls or self.compiled is None):
+            return [sys.executable, str(HERE / "load.py"), "tls" if scenario.tls else "messages"]
+        return [self.compiled, scenario.kind] if self.compiled else None
+
+    def can(self, scenario: Scenario) -> bool:
+        """Whether a scenario can be had here."""
+        return scenario.kind == "idle" or self.command(scenario) is not None
+
+
+@contextmanager
+def generating(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """A load generator on a core of its own, and the end of it."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command,
+        preexec_fn=pin(1),
+        start_new_session=True,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line_of(process: "subprocess.Popen[str]") -> str:
+    """The next line that a generator prints."""
+    assert process.stdout is not None and process.stderr is not None
+    line = process.stdout.readline()
+    if not line:
+        raise Broken(process.stderr.read().strip() or "the load generator said nothing")
+    return line
+
+
+def under_load(server: Server, scenario: Scenario, load: Load, seconds: float) -> Figures:
+    """Drive a server, for some seconds from when all connections have had an answer."""
+    command = load.command(scenario)
+    assert command is not None
+    words = ["127.0.0.1", str(server.port), str(scenario.connections), str(scenario.size), str(seconds)]
+    with generating([*command, *words]) as process:
+        line_of(process)
+        before = cpu_seconds(server.pid)
+        result = dict(word.split("=") for word in line_of(process).split())
+        used = cpu_seconds(server.pid) - before
+    count, took = float(result["count"]), float(result["took"])
+    if not count:
+        raise Broken("no message came back")
+    return {
+        "rate": count / took,
+        "cpu": used / count,
+        "p50": float(result["p50"]),
+        "p99": float(result["p99"]),
+        "p99.9": float(result["p999"]),
+        "server": used / took,
+        "load": float(result["cpu"]) / took,
+    }
+
+
+def idle(server: Server, scenario: Scenario) -> Figures:
+    """What a connection costs that has had one echo, and waits."""
+    message = bytes(scenario.size)
+    settle(server.pid)
+    before = memory(server.pid)
+    with ExitStack() as stack:
+        for _ in range(scenario.connections):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+            client.sendall(message)
+            if client.recv(scenario.size, socket.MSG_WAITALL) != message:
+                raise Broken("wrong bytes, or a connection lost")
+        settle(server.pid)
+        return {"memory": (memory(server.pid) - before) / scenario.connections}
+
+
+def measure(server: Server, scenario: Scenario, load: Load, seconds: float) -> Figures:
+    """
+    One run.
+
+    It ends when the server has cleaned up: the next one's server shares its core.
+
+    :raises Broken: when a byte was wrong, a connection lost, or nothing came back.
+    """
+    try:
+        if scenario.kind == "idle":
+            return idle(server, scenario)
+        return under_load(server, scenario, load, seconds)
+    except OSError as error:
+        raise Broken(str(error)) from error
+    finally:
+        settle(server.pid)
