@@ -30,14 +30,13 @@ from servers import CONTENDERS, Contender, Missing
 
 SCENARIOS = [
     Scenario("idle", 5000),  # first: its servers are fresh, so that memory is not what others left
+    Scenario("client", 50, only="C epoll"),  # which leaves the client to be the slower one
     Scenario("messages", 50),
-    Scenario("messages", 50, 65_536),
     Scenario("messages", 5000),
+    Scenario("messages", 50, 65_536),
     Scenario("connects", 50),
     Scenario("messages", 50, tls=True),
 ]
-DESCRIPTORS = 100
-"""What a server opens beside its connections, and more."""
 
 
 def prepare(names: list[str], directory: Path) -> list[tuple[Contender, list[str]]]:
@@ -85,6 +84,8 @@ def play_round(
             for scenario in those:
                 print(f"round {number}: {scenario}", file=sys.stderr)
                 for name, server in servers.items():
+                    if scenario.only not in ("", name):
+                        continue
                     try:
                         results.add(scenario, name, number, measure(server, scenario, load, seconds))
                     except Broken as error:
@@ -127,8 +128,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     options = parse()
-    signal.signal(signal.SIGTERM, end)
-    room = allow_many_descriptors() - DESCRIPTORS
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, end)
+    descriptors = allow_many_descriptors()
     demanded = targets.load()
     results = table.Results()
     with tempfile.TemporaryDirectory() as directory:
@@ -137,12 +139,11 @@ def main() -> int:
         asked = [*SCENARIOS, *(plots.SIZES + plots.CONNECTIONS if options.full else [])]
         scenarios = []
         for scenario in dict.fromkeys(asked):
-            if scenario.connections > room:
-                print(f"without {scenario}: the limit of open files (ulimit -Hn) leaves room for {room}")
-            elif not load.can(scenario):
-                print(f"without {scenario}: no C compiler for the load generator")
-            else:
+            try:
+                load.check(scenario, descriptors)
                 scenarios.append(scenario)
+            except Missing as error:
+                print(f"without {scenario}: {error}")
         generator = "C" if load.compiled else "Python, which is slow: rates are lower bounds"
         python, twisted = platform.python_version(), version("twisted")
         alone = "; load and server share one: rates mean little" if cores() == 1 else ""
@@ -170,7 +171,4 @@ def end(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -11,7 +11,6 @@ import socket
 import ssl
 import sys
 import time
-from statistics import quantiles
 
 
 class Client:
@@ -79,8 +78,10 @@ def main(mode: str, host: str, port: int, connections: int, size: int, seconds: 
                 key.data.send()
     took = time.perf_counter() - start
     cpu = time.process_time() - cpu
-    parts = quantiles(latencies, n=1000) if len(latencies) > 1 else [0.0] * 999
-    p50, p99, p999 = parts[499], parts[989], parts[998]
+    latencies.sort()
+    p50, p99, p999 = (
+        latencies[int(part * len(latencies))] if latencies else 0 for part in (0.5, 0.99, 0.999)
+    )
     figures = f"count={len(latencies)} took={took:.6f} cpu={cpu:.6f}"
     print(f"{figures} p50={p50:.9f} p99={p99:.9f} p999={p999:.9f}", flush=True)
     sys.stdin.read()

@@ -1,5 +1,6 @@
 """One run: a server under one scenario, and what came of it."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from processes import Broken, Server, cpu_seconds, memory, pin, settle
-from servers import compile_c
+from servers import Missing, compile_c
 
 HERE = Path(__file__).parent
+CLIENT = Path(sys.executable).with_name("echoactor-load")
+
+SPARE = 100
+"""What a process opens beside connections, and more."""
 
 Figures = dict[str, float]
 """
@@ -26,22 +31,27 @@ class Scenario(NamedTuple):
     What is asked of a server.
 
     :ivar kind: ``messages``: echo in a closed loop; ``connects``: connect, one echo, close, again;
-        ``idle``: connections that have had one echo, and wait.
+        ``idle``: connections that have had one echo, and wait; ``client``: as ``messages``, by
+        ``echoactor-load``.
     :ivar connections: how many at once.
     :ivar size: bytes of a message.
     :ivar tls: whether under TLS.
+    :ivar only: the one server that it is for; all, if empty.
     """
 
     kind: str
     connections: int
     size: int = 64
     tls: bool = False
+    only: str = ""
 
     def __str__(self) -> str:
         if self.kind == "connects":
             return f"connects, {self.connections} at once"
         if self.kind == "idle":
             return f"{self.connections} idle connections"
+        if self.kind == "client":
+            return f"{CLIENT.name}, {self.connections} connections"
         return f"{'TLS, ' if self.tls else ''}{show_size(self.size)}, {self.connections} connections"
 
 
@@ -55,7 +65,7 @@ def show_size(size: int) -> str:
 
 class Load:
     """
-    The load generators: the compiled one, and the Python one for what that cannot do.
+    The load generators: the compiled one, the Python one for what that cannot do, and our own load client.
 
     :param directory: where to compile.
     """
@@ -63,15 +73,32 @@ class Load:
     def __init__(self, directory: Path) -> None:
         self.compiled = compile_c(HERE / "load.c", directory) if shutil.which("cc") else None
 
-    def command(self, scenario: Scenario) -> list[str] | None:
-        """The words that start the generator, up to the host; None where there is none for the scenario."""
+    def command(self, scenario: Scenario) -> list[str]:
+        """
+        The words that start the generator, up to the host.
+
+        :raises Missing: when there is none for that.
+        """
         if scenario.kind == "messages" and (scenario.tls or self.compiled is None):
             return [sys.executable, str(HERE / "load.py"), "tls" if scenario.tls else "messages"]
-        return [self.compiled, scenario.kind] if self.compiled else None
+        if self.compiled is None:
+            raise Missing("no C compiler for the load generator")
+        return [self.compiled, scenario.kind]
 
-    def can(self, scenario: Scenario) -> bool:
-        """Whether a scenario can be had here."""
-        return scenario.kind == "idle" or self.command(scenario) is not None
+    def check(self, scenario: Scenario, descriptors: int) -> None:
+        """
+        Whether a scenario can be had here.
+
+        :param descriptors: how many files a process may open.
+        :raises Missing: when it cannot.
+        """
+        if scenario.connections > descriptors - SPARE:
+            raise Missing(f"no more than {descriptors} files may be open (ulimit -Hn)")
+        if scenario.kind == "client":
+            if not CLIENT.exists():
+                raise Missing("it is not installed: pip install 'echoactor[load]'")
+        elif scenario.kind != "idle":
+            self.command(scenario)
 
 
 @contextmanager
@@ -104,10 +131,8 @@ def line_of(process: "subprocess.Popen[str]") -> str:
 
 def under_load(server: Server, scenario: Scenario, load: Load, seconds: float) -> Figures:
     """Drive a server, for some seconds from when all connections have had an answer."""
-    command = load.command(scenario)
-    assert command is not None
     words = ["127.0.0.1", str(server.port), str(scenario.connections), str(scenario.size), str(seconds)]
-    with generating([*command, *words]) as process:
+    with generating([*load.command(scenario), *words]) as process:
         line_of(process)
         before = cpu_seconds(server.pid)
         result = dict(word.split("=") for word in line_of(process).split())
@@ -123,6 +148,23 @@ def under_load(server: Server, scenario: Scenario, load: Load, seconds: float) -
         "p99.9": float(result["p999"]),
         "server": used / took,
         "load": float(result["cpu"]) / took,
+    }
+
+
+def under_our_load(server: Server, scenario: Scenario, seconds: float) -> Figures:
+    """Drive a server with ``echoactor-load``."""
+    words = [f"127.0.0.1:{server.port}", "--json", f"--connections={scenario.connections}"]
+    before = cpu_seconds(server.pid)
+    with generating([str(CLIENT), *words, f"--size={scenario.size}", f"--duration={seconds}"]) as process:
+        result = json.loads(line_of(process))
+    used = cpu_seconds(server.pid) - before
+    latencies = {name: result["latency_us"][name] / 1e6 for name in ("p50", "p99", "p99.9")}
+    return {
+        "rate": result["messages_per_second"],
+        "cpu": used / result["messages"],
+        **latencies,
+        "server": used / result["seconds"],
+        "load": result["client_cpu_share"],
     }
 
 
@@ -152,6 +194,8 @@ def measure(server: Server, scenario: Scenario, load: Load, seconds: float) -> F
     try:
         if scenario.kind == "idle":
             return idle(server, scenario)
+        if scenario.kind == "client":
+            return under_our_load(server, scenario, seconds)
         return under_load(server, scenario, load, seconds)
     except OSError as error:
         raise Broken(str(error)) from error

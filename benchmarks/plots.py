@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from measure import Scenario
+from measure import Scenario, show_size
 from table import Results
 
 SIZES = [Scenario("messages", 50, 4**power) for power in range(11)]
@@ -17,13 +17,29 @@ CONNECTIONS = [
 def draw(results: Results, directory: Path) -> list[Path]:
     """Draw them into a directory; which files they are."""
     sizes, connections = directory / "echo-sizes.png", directory / "echo-connections.png"
-    _draw(results, SIZES, lambda one: one.size, "bytes of a message, at 50 connections", sizes)
-    _draw(results, CONNECTIONS, lambda one: one.connections, "connections, at 64 bytes", connections)
+    _draw(
+        results,
+        SIZES,
+        lambda one: (one.size, show_size(one.size)),
+        "size of a message, at 50 connections",
+        sizes,
+    )
+    _draw(
+        results,
+        CONNECTIONS,
+        lambda one: (one.connections, str(one.connections)),
+        "connections, at 64 B",
+        connections,
+    )
     return [sizes, connections]
 
 
 def _draw(
-    results: Results, wanted: list[Scenario], place: Callable[[Scenario], int], label: str, file: Path
+    results: Results,
+    wanted: list[Scenario],
+    place: Callable[[Scenario], tuple[int, str]],
+    label: str,
+    file: Path,
 ) -> None:
     import matplotlib
 
@@ -37,16 +53,22 @@ def _draw(
         ours = server.startswith("echoactor")
         style = {"linewidth": 2.2 if ours else 1.1, "marker": "o" if ours else ".", "label": server}
         those = [one for one in scenarios if results.figures(one, server, "rate")]
-        places = [place(one) for one in those]
+        places = [place(one)[0] for one in those]
         left.plot(places, [median(results.figures(one, server, "rate")) for one in those], **style)
         ratios = [results.ratios("rate", (one, server), (one, servers[0])) for one in those]
         points = [(where, median(some)) for where, some in zip(places, ratios, strict=True) if some]
         right.plot(*zip(*points, strict=True), **style)
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel=label)
-        axes.grid(True, which="major", alpha=0.3)
+        axes.set_xticks(*zip(*map(place, scenarios), strict=True), rotation=45, ha="right")
+        axes.minorticks_off()
+        axes.grid(True, alpha=0.3)
     left.set(ylabel="messages a second")
     right.set(ylabel=f"the same, divided by {servers[0]}'s")
-    right.legend(fontsize="small")
+    ticks = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
+    low, high = right.get_ylim()
+    right.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    right.set_ylim(low, high)
+    right.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     figure.savefig(file)

@@ -97,13 +97,13 @@ def show(results: Results, scenarios: Sequence[Scenario]) -> str:
 def _table(results: Results, scenario: Scenario) -> list[str]:
     servers = results.servers(scenario)
     names = [name for name in COLUMNS if any(results.figures(scenario, one, name) for one in servers)]
-    head = f"{scenario!s:25}"
+    head = f"{scenario!s:30}"
     for name in names:
         column = COLUMNS[name]
         head += f" {column.head:>{column.width}}" + (f" {'ratio':>5}" if column.ratio else "")
     lines = [head]
     for server in servers:
-        line = f"  {server:23}"
+        line = f"  {server:28}"
         for name in names:
             column = COLUMNS[name]
             value = median(results.figures(scenario, server, name)) * column.scale

@@ -3,8 +3,8 @@ What the ratios must reach, and what they were when somebody last stored them.
 
 ``ratios.json`` has an object for each: ``figure`` of ``server`` in ``scenario``, divided by that of the
 server ``to`` (in ``to_scenario``, where that is another one); ``demanded``, the least it must be (of what is
-better when it is less: the most); ``stored``, what it was; ``tolerance``, the part of ``stored`` by which a run
-may be worse before it is a regression. Never a time: those are another machine's already in an hour.
+better when it is less: the most); ``stored``, what it was; ``tolerance``, the part of ``stored`` by which a
+run may be worse before it is a regression. Never a time: in an hour those are another machine's.
 """
 
 import json
@@ -60,12 +60,12 @@ def has_regressed(results: Results, target: Target) -> bool:
 
 def show(results: Results, targets: list[Target]) -> str:
     """The table of targets: demanded, stored, measured (least and most of the rounds), verdict."""
-    lines = [f"{'what must be reached':31} {'':20} {'to':17} {'demanded':>8} {'stored':>6} {'measured':>8}"]
+    lines = [f"{'what must be reached':36} {'':20} {'to':17} {'demanded':>8} {'stored':>6} {'measured':>8}"]
     for target in targets:
         figure, demanded, stored = target["figure"], target["demanded"], target["stored"]
         to = target["to_scenario"].rpartition(", ")[2] if "to_scenario" in target else target["to"]
         sign = "<=" if figure in LESS_IS_BETTER else ">="
-        line = f"{figure + ', ' + target['scenario']:31} {target['server']:20} {to:17}"
+        line = f"{figure + ', ' + target['scenario']:36} {target['server']:20} {to:17}"
         line += f" {'' if demanded is None else f'{sign} {demanded:.2f}':>8}"
         line += f" {'-' if stored is None else f'{stored:.2f}':>6}"
         lines.append(f"{line} {_verdict(results, target)}".rstrip())
@@ -82,5 +82,5 @@ def _verdict(results: Results, target: Target) -> str:
     if has_regressed(results, target):
         words.append("REGRESSED")
     scenario = next(one for one in results.scenarios() if str(one) == target["scenario"])
-    words += sorted({mark(results, scenario, target[one]) for one in ("server", "to")})
+    words += sorted({mark(results, scenario, target[one]) for one in ("server", "to")} - {""})
     return " ".join(words)
