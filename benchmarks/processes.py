@@ -70,6 +70,15 @@ def cpu_seconds(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def busy_seconds() -> float:
+    """CPU time that the cores of servers and load generator were not idle for, whoever used it."""
+    used = {f"cpu{core}" for core in sorted(os.sched_getaffinity(0))[:2]}
+    rows = (line.split() for line in Path("/proc/stat").read_text().splitlines())
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    ticks = sum(int(row[field]) for row in rows if row[0] in used for field in (1, 2, 3, 6, 7, 8))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def memory(pid: int) -> int:
     """Bytes that a process and its descendants take: resident, with what several share divided among them."""
     total = 0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from measure import Figures, Scenario
+from measure import DISTURBED, Figures, Scenario
 
 
 class Column(NamedTuple):
@@ -33,22 +33,21 @@ COLUMNS = {
     "p99.9": Column("p99.9 us", 9, scale=1e6),
     "server": Column("server", 7, ".0%"),
     "load": Column("load", 5, ".0%"),
+    "others": Column("others", 7, ".0%"),
     "memory": Column("bytes each", 10, ratio=True),
 }
 
 NOTES = """
 Medians of the rounds; each ratio is the median of the ratios to the first row in the same round. cpu is the
-server's, for a message (or a connection's life); server and load are shares of a core. Of cpu, latencies and
-memory, less is better.
+server's, for a message (or a connection's life); server, load, others: what they used of the two cores, in
+parts of one. Of cpu, latencies and memory, less is better.
 * The load generator had no time left, and the server may be faster than it looks: compare cpu.
-? Neither had: something else used the cores, or the server waits for something.
+? Others used the cores too, each time of three: compare cpu, or wait for a quiet hour.
 """
 
 
 BUSY = 0.95
 """Above this share of a core, the generator may be what limits the rate."""
-IDLE = 0.85
-"""Below this share of a core, something else than a server does."""
 
 
 class Results:
@@ -117,9 +116,6 @@ def _table(results: Results, scenario: Scenario) -> list[str]:
 
 def mark(results: Results, scenario: Scenario, server: str) -> str:
     """A sign for a rate that may not be the server's: one of the :data:`NOTES`, or nothing."""
-    load, own = (results.figures(scenario, server, name) for name in ("load", "server"))
-    if not load:
-        return ""
-    if median(load) > BUSY:
-        return "*"
-    return "?" if max(median(load), median(own)) < IDLE else ""
+    load, others = (results.figures(scenario, server, name) for name in ("load", "others"))
+    marks = "*" if load and median(load) > BUSY else ""
+    return f"{marks}?" if others and median(others) > DISTURBED else marks

@@ -103,13 +103,13 @@ class TargetTests(SynchronousTestCase):
     def test_the_generator_was_the_limit(self) -> None:
         """A verdict about a rate that the load generator may have limited is marked."""
         found = results((3, 2))
-        found.add(FEW, "two", 1, {"rate": 2, "server": 0.9, "load": 0.97})
+        found.add(FEW, "two", 1, {"rate": 2, "load": 0.97, "others": 0.01})
         self.assertTrue(self.verdict(found, target()).endswith(" *"))
 
-    def test_neither_was_busy(self) -> None:
-        """A verdict about a rate that something else limited is marked."""
+    def test_others_were_busy(self) -> None:
+        """A verdict from a time when others used the cores too is marked."""
         found = results((3, 2))
-        found.add(FEW, "one", 1, {"rate": 3, "server": 0.5, "load": 0.6})
+        found.add(FEW, "one", 1, {"rate": 3, "load": 0.6, "others": 0.2})
         self.assertTrue(self.verdict(found, target()).endswith(" ?"))
 
     def test_store(self) -> None:
