@@ -6,7 +6,7 @@ usage: python benchmarks/echo.py [--rounds N] [--seconds S] [--only NAME ...] [-
 
 The servers take turns, A B C A B C ..., on one core, with the load generator on another, and what counts is
 ratios of neighbouring runs: on a shared machine, absolute figures are noise. The last table says what is
-demanded, and whether it is met. It takes three minutes; with --full, half an hour.
+demanded, and whether it is met. It takes three minutes; with --full, twenty.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
@@ -123,6 +124,8 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if options.full and not options.full.is_dir():
         parser.error(f"--full: {options.full} is no directory")
+    if options.full and find_spec("matplotlib") is None:
+        parser.error("--full: no matplotlib here: pip install 'echoactor[bench]'")
     return options
 
 
@@ -130,6 +133,7 @@ def main() -> int:
     options = parse()
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, end)
+    sys.stdout.reconfigure(line_buffering=True)  # in step with what goes to the terminal
     descriptors = allow_many_descriptors()
     demanded = targets.load()
     results = table.Results()
@@ -152,6 +156,8 @@ def main() -> int:
         print(f"{options.rounds} rounds, {options.seconds:g} s a run\n")
         for number in range(1, options.rounds + 1):
             play_round(number, ready, scenarios, load, options.seconds, results)
+    if not results.scenarios():
+        sys.exit("\n".join(["nothing could be measured", *results.broken]))
     print(table.show(results, SCENARIOS))
     print(table.NOTES)
     print(targets.show(results, demanded))

@@ -1,7 +1,6 @@
 """One run: a server under one scenario, and what came of it."""
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -75,7 +74,10 @@ class Load:
     """
 
     def __init__(self, directory: Path) -> None:
-        self.compiled = compile_c(HERE / "load.c", directory) if shutil.which("cc") else None
+        try:
+            self.compiled: str | None = compile_c(HERE / "load.c", directory)
+        except Missing:
+            self.compiled = None
 
     def command(self, scenario: Scenario) -> list[str]:
         """

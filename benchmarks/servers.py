@@ -41,10 +41,16 @@ def program(name: str) -> str:
     return found
 
 
+def build(command: list[str]) -> None:
+    """Run a compiler, which says itself what is wrong."""
+    if subprocess.run(command, check=False).returncode:
+        raise Missing(f"{Path(command[0]).name} cannot compile it")
+
+
 def compile_c(source: Path, directory: Path) -> str:
     """Compile a program, and say where it is."""
     target = str(directory / source.stem)
-    subprocess.run([program("cc"), "-O2", "-o", target, str(source)], check=True)
+    build([program("cc"), "-O2", "-o", target, str(source)])
     return target
 
 
@@ -94,7 +100,7 @@ def elixir(directory: Path) -> list[str]:
 
 def go(directory: Path) -> list[str]:
     target = str(directory / "go")
-    subprocess.run([program("go"), "build", "-o", target, str(PEERS / "echo.go")], check=True)
+    build([program("go"), "build", "-o", target, str(PEERS / "echo.go")])
     return ["env", "GOMAXPROCS=1", target, "{port}"]
 
 
