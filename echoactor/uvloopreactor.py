@@ -75,6 +75,7 @@ class Stream(_Connection):
     written until then waits, as any write does that cannot be sent at once.
     """
 
+    reactor: Any
     is_connected = True  # to a peer; before, Twisted watches the socket itself
     _uv: Any = None  # uvloop's transport, from the turn on in which it is ready
     _is_handed_over = False
@@ -203,16 +204,16 @@ class Stream(_Connection):
 
     def _look(self) -> None:
         """Look whether a write may go to uvloop at once."""
-        if self._uv is None or self._writes or self._is_full or self.disconnected or self._writeDisconnected:
-            self._write_now = None
-        elif self._has_pull_producer() or self.TLS or isinstance(self.protocol, TLS_PROTOCOL):
-            self._write_now = None
-        else:
+        is_open = not (self.disconnected or self._writeDisconnected)
+        if self._uv is not None and is_open and not (self._writes or self._is_full or self._must_wait()):
             self._write_now = self._uv.write
+        else:
+            self._write_now = None
 
-    def _has_pull_producer(self) -> bool:
-        """Whether somebody is asked for more at each flush."""
-        return self.producer is not None and not self.streamingProducer
+    def _must_wait(self) -> bool:
+        """Whether something comes in between: TLS, or a producer that is asked for more at each flush."""
+        pulls = self.producer is not None and not self.streamingProducer
+        return pulls or self.TLS or isinstance(self.protocol, TLS_PROTOCOL)
 
     # What may come between a write and the socket
 
@@ -225,7 +226,7 @@ class Stream(_Connection):
         """See ``IConsumer``."""
         super().registerProducer(producer, streaming)
         if not streaming:
-            # What Twisted would still have in its buffer may be sent already; it is asked for more all the same.
+            # What Twisted would still buffer may be sent already; it is asked for more all the same.
             self.startWriting()
 
     def unregisterProducer(self) -> None:
@@ -463,7 +464,11 @@ class UvloopReactor(AsyncioSelectorReactor):
 
 
 def install() -> None:
-    """Make it Twisted's reactor, and its loop asyncio's; before anything imports ``twisted.internet.reactor``."""
+    """
+    Make it Twisted's reactor, and its loop asyncio's.
+
+    It has to come before anything imports ``twisted.internet.reactor``.
+    """
     reactor = UvloopReactor()
     asyncio.set_event_loop(reactor._asyncioEventloop)
     installReactor(reactor)
