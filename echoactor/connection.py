@@ -82,7 +82,7 @@ class Connection(Actor):
     wants one message at a time.
     """
 
-    __slots__ = ("_deadline", "_factory", "_looks", "_protocol", "_unread", "_why", "transport")
+    __slots__ = ("_deadline", "_factory", "_looks", "_protocol", "_seen", "_unread", "_why", "transport")
     _actor_cell: _ConnectionCell
 
     def __init__(self, factory: ActorFactory, protocol: ActorProtocol, transport: Any) -> None:
@@ -91,6 +91,7 @@ class Connection(Actor):
         self.transport = ConnectionTransport(transport, self, factory.poller)
         self._unread = 0  # bytes in the mailbox
         self._looks = 0  # since the client sent something
+        self._seen = 0  # bytes from the client, at the last look
         self._deadline: Timer | None = None
         self._why: str | None = None  # it was aborted from this side
         protocol._actor_cell = factory.system.adopt(self, _ConnectionCell)
@@ -107,6 +108,21 @@ class Connection(Actor):
     def kind(self) -> str:
         """The name of its protocol's class."""
         return type(self._protocol).__qualname__
+
+    @property
+    def bytes_in(self) -> int:
+        """How much the client has sent."""
+        return self._protocol._bytes_in
+
+    @property
+    def bytes_out(self) -> int:
+        """How much was written to it."""
+        return self.transport.bytes_out
+
+    @property
+    def messages_out(self) -> int:
+        """In how many writes."""
+        return self.transport.messages_out
 
     # From the reactor
 
@@ -143,9 +159,9 @@ class Connection(Actor):
 
     def _look(self) -> None:
         """Look whether the client has sent something since the last look."""
-        protocol = self._protocol
-        if protocol._heard or self.transport.is_held_back():
-            protocol._heard = False
+        bytes_in = self.bytes_in
+        if bytes_in != self._seen or self.transport.is_held_back():
+            self._seen = bytes_in
             self._looks = 0
         else:
             self._looks += 1

@@ -44,12 +44,14 @@ class Poller:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._epoll = select.epoll()
+        self._epoll: select.epoll | None = None  # from the first connection to the last
         self._polled: dict[int, tuple[Any, Callable[[int], bytes]]] = {}
 
     def add(self, transport: Any) -> None:
         """Read for ``transport`` from now on; the reactor must not."""
         fd = transport.fileno()
+        if self._epoll is None:
+            self._epoll = select.epoll()
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
         if not self._polled:
             self._reactor.addReader(self)
@@ -61,7 +63,7 @@ class Poller:
 
         :returns: whether it was read from here.
         """
-        if self._polled.pop(fd, None) is None:
+        if self._polled.pop(fd, None) is None or self._epoll is None:
             return False
         if not self._polled:
             self._reactor.removeReader(self)
@@ -71,11 +73,17 @@ class Poller:
             pass  # closed meanwhile, which the kernel has noticed
         return True
 
+    def close(self) -> None:
+        """Nobody is read for, and nobody will be for a while: hold no descriptor."""
+        if self._epoll is not None and not self._polled:
+            self._epoll.close()
+            self._epoll = None
+
     # What the reactor calls
 
     def fileno(self) -> int:
         """See ``IFileDescriptor``."""
-        return self._epoll.fileno()
+        return -1 if self._epoll is None else self._epoll.fileno()
 
     def logPrefix(self) -> str:
         """See ``ILoggingContext``."""
@@ -83,6 +91,7 @@ class Poller:
 
     def doRead(self) -> None:
         """Read once from each socket that has something; see ``IReadDescriptor``."""
+        assert self._epoll is not None
         polled = self._polled
         for fd, event in self._epoll.poll(0, BATCH):
             entry = polled.get(fd)

@@ -56,7 +56,7 @@ class ActorProtocol(Actor, Protocol):
     allow_half_open = False
     _is_actor_class = False  # its factory makes it, and no spawn
     _actor_cell: CallbackCell
-    _heard = False  # the peer has sent something since this was last looked at
+    _bytes_in = 0  # from the peer, handled or not
     __connection: Connection
 
     def receive(self, message: Any) -> Any:
@@ -80,7 +80,7 @@ class ActorProtocol(Actor, Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """The peer sent ``data``; see ``IProtocol``."""
-        self._heard = True
+        self._bytes_in += len(data)
         # take_in, written out: this runs for every read.
         if not self._actor_cell.handle_now(self.receive, data):
             self.__connection.queue(self.receive, data, len(data))
@@ -201,6 +201,8 @@ class ActorFactory(ServerFactory):
         self._open.pop(connection, None)
         if not self._open:
             self.system.let_go(self)
+            if self.poller is not None:
+                self.poller.close()
 
     def abort(self, why: str = "aborted") -> None:
         """Close all its connections at once."""

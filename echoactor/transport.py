@@ -93,14 +93,16 @@ class ConnectionTransport:
     It has the methods and attributes of the Twisted transport; ``write`` is
     faster, and reading goes on when no :class:`Stop` is left. Writes keep their order.
 
+    :ivar bytes_out: how much was written, but for what waits here.
+    :ivar messages_out: in how many writes.
     :param transport: the Twisted transport, of any kind.
     :param owner: hears when too much waits; without one, there is no bound.
     :param poller: reads for it, if it is plain; without one, the reactor does.
     """
 
     __slots__ = (
-        *("_at_once", "_closing", "_fd", "_is_full", "_owner", "_poller", "_producing", "_send"),
-        *("_stops", "_transport", "_users_producer", "_waiting"),
+        *("_at_once", "_closing", "_fd", "_is_full", "_owner", "_poller", "_producing", "_send", "_stops"),
+        *("_transport", "_users_producer", "_waiting", "bytes_out", "messages_out"),
     )
 
     def __init__(self, transport: Any, owner: Owner | None = None, poller: Poller | None = None) -> None:
@@ -112,10 +114,13 @@ class ConnectionTransport:
         self._closing = False
         self._is_full = False  # the real transport has all that it should hold
         self._waiting: bytearray | None = None  # what was written meanwhile
+        self.bytes_out = self.messages_out = 0
         self._at_once = type(transport) in PLAIN_TRANSPORTS
         # How to write at once; None while something is ahead in the buffer.
         self._send: Callable[[bytes], int] | None = None
         if self._at_once:
+            # An attribute of the class until startTLS; asked for each write, it is cheaper on the instance.
+            transport.TLS = transport.TLS
             self._send = transport.socket.send
         else:
             self._register(streaming=True)
@@ -138,31 +143,38 @@ class ConnectionTransport:
     def write(self, data: bytes) -> None:
         """Write; see ``ITransport``."""
         send = self._send
+        if send is None:
+            self._write_through(data)
+            return
+        transport = self._transport
         # TLS is asked each time, because startTLS may come at any time, and
         # the socket would send clear text past it.
-        if send is not None and data.__class__ is bytes and not self._transport.TLS:
-            try:
-                sent = send(data)
-            except OSError:
-                # Full, or broken; a broken one is reported by transport.write, in the ordinary way.
-                sent = 0
-            if sent == len(data):
-                return
-            data = data[sent:]
-        elif self._is_full:
-            self._wait(data)
+        if transport.TLS or not isinstance(data, bytes):
+            transport.write(data)
+            self._no_longer_plain()
             return
-        self._transport.write(data)
-        if send is None:
-            return
-        if self._transport.TLS:
-            self._leave_fast_path()
-            self._read_by_reactor()
-            self._register(streaming=True)
-        else:
+        size = len(data)
+        try:
+            sent = send(data)
+        except OSError:
+            # Full, or broken; a broken one is reported by transport.write, in the ordinary way.
+            sent = 0
+        self.bytes_out += size
+        self.messages_out += 1
+        if sent != size:
+            transport.write(data[sent:])
             self._send = None
             self.filled()
             self._register(streaming=False)
+
+    def _write_through(self, data: bytes) -> None:
+        """Write to the real transport, or let it wait while that is full."""
+        if self._is_full:
+            self._wait(data)
+        else:
+            self.bytes_out += len(data)
+            self.messages_out += 1
+            self._transport.write(data)
 
     def _wait(self, data: bytes) -> None:
         """Let a write wait until those before it are sent."""
@@ -171,6 +183,12 @@ class ConnectionTransport:
         self._waiting += data
         if self._owner is not None and len(self._waiting) > self._owner.max_write_buffer:
             self._owner.peer_is_too_slow()
+
+    def _no_longer_plain(self) -> None:
+        """Somebody has started TLS on the real transport."""
+        self._leave_fast_path()
+        self._read_by_reactor()
+        self._register(streaming=True)
 
     def write_waiting(self) -> None:
         """The real transport has room again: write what waits, and read again when all of it is written."""
