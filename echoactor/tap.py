@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, MultiService
 from twisted.logger import Logger
@@ -25,6 +25,9 @@ from .protocol import ConnectionSupervisor
 from .server import Server
 from .specs import ChildSpec
 from .system import ActorSystem
+
+if TYPE_CHECKING:
+    from .admin import Observer
 
 __all__ = ["Options", "makeService"]
 
@@ -48,6 +51,30 @@ class Options(UsageOptions):
     :ivar udp: port of the echo of datagrams; None for no such echo.
     """
 
+    optParameters = [
+        (
+            *("admin", None, None),
+            "where metrics, health and the observer page are served over HTTP: a port of this machine alone, "
+            "such as 9090, or an endpoint such as unix:/run/echo-admin or tcp:9090, which needs "
+            "--admin-token-file or --admin-client-ca. Off by default",
+        ),
+        (
+            *("admin-token-file", None, None),
+            "file with the token that admin requests must have, as bearer token or password",
+        ),
+        (
+            *("admin-certificate", None, None),
+            "PEM file with key, certificate and chain, for admin over HTTPS",
+        ),
+        (
+            *("admin-client-ca", None, None),
+            "PEM file with the authorities that must have signed the certificates of admin's clients (mTLS)",
+        ),
+        (
+            *("admin-host", None, None),
+            "names by which admin is reached, beside localhost and addresses, with commas between them",
+        ),
+    ]
     synopsis = "[-p PORT] [-e ENDPOINT]... [option]..."
     longdesc = (
         "An echo server (RFC 862): each connection is an actor that sends back the bytes it receives. "
@@ -100,6 +127,9 @@ class Options(UsageOptions):
 
     def postOptions(self) -> None:
         """Put together what was given."""
+        for name, value in self.items():
+            if name.startswith("admin-") and value is not None and self["admin"] is None:
+                raise UsageError(f"--{name}: {value!r} is of no use without --admin")
         if not {"port", "tls_port", "endpoints"} & self._given.keys():
             self._given["port"] = DEFAULT_PORT
         try:
@@ -157,6 +187,32 @@ for _option in fields(ServerOptions):
     setattr(Options, f"opt_{_name}", _method)
     if _name in SHORT:
         setattr(Options, f"opt_{SHORT[_name]}", _method)
+
+
+def _observer(system: ActorSystem, options: Options) -> Observer:
+    """
+    What ``--admin`` asks for.
+
+    :raises SystemExit: it cannot be had.
+    """
+    try:
+        from .admin import Observer  # not earlier: it brings a web server along, which few want
+
+        return Observer(
+            system,
+            options["admin"],
+            token_file=options["admin-token-file"],
+            certificate=options["admin-certificate"],
+            client_ca=options["admin-client-ca"],
+            hosts=[host for host in (options["admin-host"] or "").split(",") if host],
+        )
+    except ImportError as error:
+        raise _end(f"--admin: needs the package {error.name} (pip install 'echoactor[admin]')") from None
+    except (ValueError, CertificateError) as error:
+        text = re.sub(
+            r"^(\w+)(?=: )|`(\w+)`", lambda name: _dashed(f"admin_{name[1] or name[2]}"), str(error)
+        )
+        raise _end(text.replace("--admin-endpoint", "--admin")) from None
 
 
 class _Command(MultiService):
@@ -250,6 +306,8 @@ def makeService(options: Options) -> IService:
     except (ValueError, CertificateError) as error:
         raise _end(_in_words_of_the_command(str(error))) from None
     server.setServiceParent(system)
+    if options["admin"] is not None:
+        _observer(system, options).setServiceParent(system)
     command = _Command(server)
     if options.udp is not None:
         DatagramEcho(reactor, options.udp, options.server).setServiceParent(command)
