@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -17,6 +17,7 @@ from ..tls import Certificates
 from .access import Access, description_of, is_private
 from .figures import Figures
 from .health import Health, why_not_alive, why_not_ready
+from .metrics import Metrics, Snapshots
 from .page import page_parts
 from .site import Site
 
@@ -39,6 +40,8 @@ class Observer(Service):
     :param certificate: PEM file with key, certificate and chain, for HTTPS.
     :param client_ca: PEM file with the authorities that clients' certificates must be signed by.
     :param hosts: names by which it is reached, beside ``localhost`` and addresses.
+    :param read: gives the figures of several processes, by worker, or a Deferred of them, where ``system``
+        is not all there is.
     :raises ValueError: one of these is wrong; the text names it, and says what would be right.
     :raises CertificateError: a certificate cannot be used; the text names the file.
     """
@@ -52,6 +55,7 @@ class Observer(Service):
         certificate: str | None = None,
         client_ca: str | None = None,
         hosts: Iterable[str] = (),
+        read: Callable[[], Snapshots | Deferred[Snapshots]] | None = None,
     ) -> None:
         description = description_of(endpoint)
         if client_ca is not None and certificate is None:
@@ -63,7 +67,7 @@ class Observer(Service):
             )
         self._access = Access(token_file, hosts)
         self.figures = Figures(system)
-        self._site = Site(self._tree(system), self._access, system.timers, system.reactor)
+        self._site = Site(self._tree(system, read or self._read), self._access, system.timers, system.reactor)
         factory: IProtocolFactory = self._site
         self._certificates: Certificates | None = None
         if certificate is not None:
@@ -95,10 +99,12 @@ class Observer(Service):
         """Open the port, unless it is open."""
         self._listener.open()
         super().startService()
+        self.figures.start()
 
     def stopService(self) -> Deferred[None]:
         """Close the port and all connections."""
         super().stopService()
+        self.figures.stop()
         self._site.close()
         return self._listener.close()
 
@@ -112,10 +118,14 @@ class Observer(Service):
         if self._certificates is not None:
             self._certificates.reload()
 
-    def _tree(self, system: ActorSystem) -> Resource:
+    def _read(self) -> Snapshots:
+        return {"0": self.figures.snapshot()}
+
+    def _tree(self, system: ActorSystem, read: Callable[[], Any]) -> Resource:
         root = Resource()
         root.putChild(b"healthz", Health(lambda: why_not_alive(system)))
         root.putChild(b"readyz", Health(lambda: why_not_ready(system)))
-        for path, part in page_parts(system, self.figures.snapshot).items():
+        root.putChild(b"metrics", Metrics(read))
+        for path, part in page_parts(system).items():
             root.putChild(path, part)
         return root

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 from twisted.web.resource import IResource
+from twisted.web.static import Data
 
 from ..system import ActorSystem
-from .site import Text
+from .stream import Streams
+from .watch import Watch
 
 __all__ = ["page_parts"]
 
+FILES = {
+    "": ("page.html", "text/html; charset=utf-8"),
+    "page.css": ("page.css", "text/css; charset=utf-8"),
+    "page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
+}
 
-def page_parts(system: ActorSystem, snapshot: Any) -> dict[bytes, IResource]:
+
+def page_parts(system: ActorSystem) -> dict[bytes, IResource]:
     """
     What the page consists of.
 
-    :param snapshot: what gives the figures, a dict; see :class:`~echoactor.admin.figures.Figures`.
     :returns: a resource for each path below the root; the page itself is at the empty one.
     """
-    return {b"": Text(200, "the page is not there yet")}
+    here = Path(__file__).parent
+    parts: dict[bytes, IResource] = {b"events": Streams(Watch(system))}
+    for path, (file, kind) in FILES.items():
+        parts[path.encode()] = Data((here / file).read_bytes(), kind)
+    return parts

@@ -1,0 +1,36 @@
+"""What comes from outside, as text that is safe to show: bounded, and without control characters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python.reflect import safe_repr
+
+__all__ = ["peer_in_words", "shown"]
+
+LONGEST = 80
+"""Letters of a name that are shown. A name may be as long as its author wants,
+and a page shows a hundred of them each second."""
+
+
+def shown(text: object, longest: int = LONGEST) -> str:
+    """
+    Text of unknown origin, or an object as Python shows it, for a page or a terminal.
+
+    What is not printable is escaped, as Python does it: an escape sequence
+    could repaint a terminal, and a mark that turns the direction of writing a page.
+    """
+    line = text if isinstance(text, str) else safe_repr(text)
+    if len(line) > longest:
+        line = line[: longest - 1] + "…"
+    if line.isprintable():
+        return line
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def peer_in_words(peer: Any) -> str:
+    """The other end of a connection (an ``IAddress``), as people write it."""
+    host = getattr(peer, "host", None)
+    if host is None:
+        return shown(getattr(peer, "name", None) or "a UNIX socket")
+    return shown(f"[{host}]:{peer.port}" if ":" in host else f"{host}:{peer.port}")
