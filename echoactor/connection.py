@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from .actor import Actor
 from .dynamic_supervisor import Adopt
-from .events import ConnectionClosed, ConnectionOpened
+from .events import ConnectionClosed, ConnectionOpened, ConnectionReady
 from .messages import EndOfInput, Shutdown, is_error
 from .specs import ChildSpec
 from .styles import CallbackCell
@@ -84,6 +85,9 @@ class Connection(Actor):
 
     __slots__ = ("_deadline", "_factory", "_looks", "_protocol", "_unread", "_why", "transport")
     _actor_cell: _ConnectionCell
+    bytes_in = 0
+    bytes_out = 0
+    messages_out = 0
 
     def __init__(self, factory: ActorFactory, protocol: ActorProtocol, transport: Any) -> None:
         self._factory = factory
@@ -102,6 +106,11 @@ class Connection(Actor):
             self._limit(factory.options.handshake_timeout, "handshake timeout")
         else:
             self.is_ready()
+
+    @property
+    def messages_in(self) -> int:
+        """What its actor has taken so far, reads mostly, without its first step."""
+        return max(0, self._actor_cell.handled - 1)
 
     @property
     def kind(self) -> str:
@@ -129,7 +138,16 @@ class Connection(Actor):
         events = self.system.events
         if ConnectionOpened in events:
             events.emit(ConnectionOpened(self.address, self.transport.getPeer()))
+        if not self.transport.in_handshake():
+            self.tell_ready()
         return self._protocol.connectionMade()
+
+    def tell_ready(self) -> None:
+        """No handshake is to be waited for any more: let those know who listen."""
+        events = self.system.events
+        if ConnectionReady in events:
+            peer = self.transport.getPeer()
+            events.emit(ConnectionReady(self.address, peer, _tls_version(self.transport)))
 
     def is_ready(self) -> None:
         """No handshake is to be waited for any more."""
@@ -179,7 +197,19 @@ class Connection(Actor):
             exit_reason = Shutdown(_in_words(reason.value))
         events = self.system.events
         if ConnectionClosed in events:
-            events.emit(ConnectionClosed(self.address, self.transport.getPeer(), exit_reason))
+            events.emit(
+                ConnectionClosed(
+                    self.address,
+                    self.transport.getPeer(),
+                    exit_reason,
+                    _tls_version(self.transport),
+                    self.bytes_in,
+                    self.bytes_out,
+                    self.messages_in,
+                    self.messages_out,
+                    self.system.reactor.seconds() - (self._actor_cell.born or 0.0),
+                )
+            )
         self.take_in(self.exit, exit_reason)
         self._factory.gate.leave(self.transport.getPeer())
         self._factory.ended(self)
@@ -236,6 +266,14 @@ class Connection(Actor):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = deadline
+
+
+def _tls_version(transport: ConnectionTransport) -> str | None:
+    """Such as ``TLSv1.3``; None without TLS."""
+    if not ISSLTransport.providedBy(transport):
+        return None
+    version: str = transport.getHandle().get_protocol_version_name()
+    return version
 
 
 def _in_words(error: Any) -> str:

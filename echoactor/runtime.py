@@ -32,9 +32,8 @@ from .events import (
     ActorSpawned,
     DeadLetter,
     Events,
-    log_crash,
-    log_restart,
 )
+from .logs import log_crash, log_restart
 from .mailbox import MailboxBound
 from .messages import is_error, is_same
 from .names import Names, check_name

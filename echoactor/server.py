@@ -176,9 +176,9 @@ class Server(Service):
             self.factory.abort("shutdown timeout")
 
         events = self._system.events
+        if DrainStarted in events:
+            events.emit(DrainStarted(self.connections))
         if self.connections:
-            if DrainStarted in events:
-                events.emit(DrainStarted(self.connections))
             deadline = self._system.timers.schedule(self.options.shutdown_timeout, abort)
             report = LoopingCall(self._report, deadline.time)
             report.clock = self._system.reactor

@@ -15,10 +15,12 @@ from twisted.application.service import IService, MultiService
 from twisted.logger import Logger
 from twisted.python.usage import Options as UsageOptions, UsageError
 
+from .access_log import AccessLog
 from .datagram import DatagramEcho
 from .echo import EchoFactory
 from .errors import CertificateError, ListenError
-from .events import log_connections
+from .log_output import FORMATS, choose, printable
+from .logs import log_connections
 from .notify import Notifier
 from .options import Kind, ServerOptions, kind_of
 from .protocol import ConnectionSupervisor
@@ -49,9 +51,19 @@ class Options(UsageOptions):
 
     :ivar server: what they come to, after parsing.
     :ivar udp: port of the echo of datagrams; None for no such echo.
+    :ivar log_format: how the log is written.
     """
 
     optParameters = [
+        (
+            *("log-format", None, None),
+            "text or json: one JSON object a line. Default: text, or what twist was told",
+        ),
+        (
+            *("access-log", None, None),
+            "file for a line about each connection that is over; - for the standard output. "
+            "SIGHUP opens it anew",
+        ),
         (
             *("admin", None, None),
             "where metrics, health and the observer page are served over HTTP: a port of this machine alone, "
@@ -87,6 +99,7 @@ class Options(UsageOptions):
         self._given: dict[str, Any] = {}
         self.server = ServerOptions()
         self.udp: int | None = None
+        self.log_format = "text"
 
     def take(self, name: str, text: str) -> None:
         """Take an option of the server's."""
@@ -130,12 +143,21 @@ class Options(UsageOptions):
         for name, value in self.items():
             if name.startswith("admin-") and value is not None and self["admin"] is None:
                 raise UsageError(f"--{name}: {value!r} is of no use without --admin")
+        if self["log-format"] not in (None, *FORMATS):
+            raise UsageError(f"--log-format: {self['log-format']!r} is neither text nor json")
+        if self["access-log"] == "-" and not self._is_in_foreground():
+            raise UsageError("--access-log: a daemon has no standard output; name a file, or use twistd -n")
         if not {"port", "tls_port", "endpoints"} & self._given.keys():
             self._given["port"] = DEFAULT_PORT
         try:
             self.server = ServerOptions(**self._given)
+            self.log_format = choose(self["log-format"], self.parent)
         except ValueError as error:
             raise UsageError(_in_words_of_the_command(str(error))) from None
+
+    def _is_in_foreground(self) -> bool:
+        parent: dict[str, Any] = self.parent or {}  # twistd's options, or twist's, or none
+        return bool(parent.get("nodaemon", True))
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -152,8 +174,7 @@ class Options(UsageOptions):
 
 def _end(text: str) -> SystemExit:
     """What ends the command with one line, whatever was in its arguments."""
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return SystemExit(f"echoactor: {line}")
+    return SystemExit(f"echoactor: {printable(text)}")
 
 
 def _dashed(name: str) -> str:
@@ -189,6 +210,14 @@ for _option in fields(ServerOptions):
         setattr(Options, f"opt_{SHORT[_name]}", _method)
 
 
+def _access_log(system: ActorSystem, options: Options) -> AccessLog:
+    """:raises SystemExit: its file cannot be opened."""
+    try:
+        return AccessLog(system.events, options["access-log"], options.log_format)
+    except OSError as error:
+        raise _end(f"--access-log: {options['access-log']!r}: {error.strerror}") from None
+
+
 def _observer(system: ActorSystem, options: Options) -> Observer:
     """
     What ``--admin`` asks for.
@@ -218,8 +247,9 @@ def _observer(system: ActorSystem, options: Options) -> Observer:
 class _Command(MultiService):
     """What only a command may do: end the process with one line when it cannot start, and handle signals."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, reloads: Sequence[Callable[[], object]]) -> None:
         super().__init__()
+        self._reloads = reloads
         self._server = server
         self._system = server.factory.system
         self._notifier = Notifier()
@@ -256,12 +286,14 @@ class _Command(MultiService):
         self._notifier.ready()
 
     def _reload(self) -> None:
-        """Load the certificates again; whatever is wrong with them, the service goes on."""
+        """Read the files again: certificates, the token; whatever is wrong with one, the service goes on."""
         self._notifier.reloading()
-        try:
-            self._server.reload()
-        except CertificateError as error:
-            _log.error("nothing was reloaded: {error}", error=str(error))
+        for reload in self._reloads:
+            try:
+                reload()
+            except (CertificateError, ValueError, OSError) as error:
+                _log.error("nothing was reloaded: {error}", error=str(error))
+                break
         else:
             _log.info("reloaded")
         self._notifier.ready()
@@ -300,15 +332,20 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # not earlier: --reactor must come first
 
     system = ActorSystem(reactor, "echoactor")
-    log_connections(system.events, system.reactor.seconds)
+    log_connections(system.events)
     try:
         server = Server(EchoFactory(system), options.server)
     except (ValueError, CertificateError) as error:
         raise _end(_in_words_of_the_command(str(error))) from None
     server.setServiceParent(system)
+    reloads: list[Callable[[], object]] = [server.reload]
+    if options["access-log"] is not None:
+        reloads.insert(0, _access_log(system, options).reopen)
     if options["admin"] is not None:
-        _observer(system, options).setServiceParent(system)
-    command = _Command(server)
+        observer = _observer(system, options)
+        observer.setServiceParent(system)
+        reloads.append(observer.reload)
+    command = _Command(server, reloads)
     if options.udp is not None:
         DatagramEcho(reactor, options.udp, options.server).setServiceParent(command)
     return command

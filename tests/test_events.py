@@ -9,16 +9,13 @@ from zope.interface import implementer
 from echoactor import events
 from echoactor.errors import ActorExit
 from echoactor.events import (
-    REFUSALS,
     ActorEnded,
     ActorSpawned,
-    ConnectionRefused,
     DeadLetter,
     Events,
-    log_connections,
 )
 
-from .support import ActorTestCase, Adder, Recorder, log_lines
+from .support import ActorTestCase, Adder, Recorder
 
 
 class EventsTests(SynchronousTestCase):
@@ -84,23 +81,10 @@ class RuntimeEventTests(ActorTestCase):
         address = self.spawn(Adder)
         address.send(ZeroDivisionError("boom"))
         self.settle()
-        [event] = [event for event in logged if event.get("log_namespace") == "echoactor.events"]
+        [event] = [event for event in logged if event.get("log_namespace") == "echoactor.logs"]
         self.assertEqual((event["log_level"], event["address"]), (LogLevel.critical, str(address)))
         self.assertIn("in receive", event["log_failure"].getTraceback())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_refusals_are_rationed(self) -> None:
-        """However many connections are refused, some lines a second say so, and then how many more."""
-        lines = log_lines(self, "echoactor.events")
-        log_connections(self.system.events, self.clock.seconds)
-        refusal = ConnectionRefused(None, "too many connections")
-        self.clock.advance(1)
-        for _ in range(1000):
-            self.system.events.emit(refusal)
-        self.assertEqual(lines, ["connection from None refused: too many connections"] * REFUSALS)
-        self.clock.advance(1)
-        self.system.events.emit(refusal)
-        self.assertEqual(lines[REFUSALS:], ["990 more connections refused", lines[0]])
 
     def test_dead_letter(self) -> None:
         """A message to a dead address is an event."""
