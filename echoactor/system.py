@@ -47,8 +47,8 @@ class SocketServer(Protocol):
         """Whether it listens; see :class:`~echoactor.Server`."""
 
     @property
-    def connections(self) -> int:
-        """How many are open."""
+    def max_connections(self) -> int:
+        """How many connections may be open at once."""
 
 
 class ActorSystem(Runtime, MultiService):
