@@ -26,7 +26,6 @@ from echoactor import (
     Server,
     ServerOptions,
     SupervisorSpec,
-    Timeout,
 )
 from echoactor.admin import Observer
 from echoactor.errors import CallFailed
@@ -51,14 +50,14 @@ class Oven(Actor):
                 raise RuntimeError("a cat is in the oven")
 
 
-async def baker(me: CoroutineActor, pause: float) -> None:
+async def baker(me: CoroutineActor, seconds: float) -> None:
     """Orders from one oven after the other, whether they keep up or not."""
-    turn = 0
+    me.address.send_interval(seconds, "order")
+    oven = 0
     while True:
-        match await me.receive(timeout=pause):
-            case Timeout():
-                turn += 1
-                me.system.send(f"oven {turn % OVENS + 1}", Call("bread", lambda loaf: None))
+        await me.receive()
+        oven = oven % OVENS + 1
+        me.system.send(f"oven {oven}", Call("bread", lambda loaf: None))
 
 
 class Customer(ActorProtocol):
@@ -92,10 +91,10 @@ async def run(reactor: Any, port: int, admin: int) -> None:
     factory.protocol = Customer
     shop = Server(factory, ServerOptions(port=port, interface="127.0.0.1"))
     ovens = [
-        ChildSpec(Oven, 0.12 + 0.04 * number, id=f"oven {number + 1}", name=f"oven {number + 1}")
+        ChildSpec(Oven, 0.06 + 0.05 * number, id=f"oven {number + 1}", name=f"oven {number + 1}")
         for number in range(OVENS)
     ]
-    bakers = [ChildSpec(baker, 0.1 + 0.05 * number, id=name) for number, name in enumerate(("Ann", "Bob"))]
+    bakers = [ChildSpec(baker, 0.07 + 0.03 * number, id=name) for number, name in enumerate(("Ann", "Bob"))]
     await system.start_child(ChildSpec(SupervisorSpec(ovens, intensity=100), id="kitchen"))
     await system.start_child(ChildSpec(SupervisorSpec(bakers), id="bakers"))
     await system.start_child(ChildSpec(server_spec(shop), id="shop"))

@@ -187,10 +187,10 @@ const charts = [
 const tree = $("tree");
 const rows = new Map(); // elements, by key
 const STATES = {
-  waiting: ["idle", "waits for a message"], looking: ["idle", "waits for a certain message"],
-  new: ["busy", "about to start"], runnable: ["busy", "has messages to handle"], running: ["busy", "works"],
-  awaiting: ["held", "awaits something; messages wait"], resumable: ["busy", "about to go on"],
-  doomed: ["off", "is ending"], restarting: ["off", "waits for its restart"], "not running": ["off", "does not run"],
+  waiting: ["idle", "waiting for a message"], looking: ["idle", "looking for a certain message"],
+  new: ["busy", "new, about to start"], runnable: ["busy", "has messages to handle"], running: ["busy", "running"],
+  awaiting: ["held", "awaiting a result; messages wait meanwhile"], resumable: ["busy", "its result has come"],
+  doomed: ["off", "about to end"], restarting: ["off", "waiting for its restart"], "not running": ["off", "not running"],
   gone: ["off", "has ended"], more: ["more", ""],
 };
 let focus = null; // key of the row that Tab comes to
@@ -445,7 +445,7 @@ function showDetails(actor) {
   say($("details-title"), actor === null ? "An actor" : actor.name || `Actor ${actor.number ?? ""}`);
   const known = actor || {};
   const count = (list, all) => (list && list.length ? [list, all ?? list.length] : null);
-  field("state", known.state && `${known.state}: ${STATES[known.state]?.[1] ?? ""}`.replace(/: $/, ""));
+  field("state", known.state && (STATES[known.state]?.[1] ?? known.state));
   field("address", known.address);
   field("class", known.kind);
   field("name", known.registered);

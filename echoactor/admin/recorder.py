@@ -116,15 +116,15 @@ class Recorder:
 
     def _opened(self, event: ConnectionOpened) -> None:
         peer = peer_in_words(event.peer)
-        self._add("opened", f"connection from {peer} is {shown(str(event.address))}", event.address.number)
+        self._add("opened", f"{peer} is {shown(str(event.address))}", event.address.number)
 
     def _closed(self, event: ConnectionClosed) -> None:
         peer = peer_in_words(event.peer)
-        self._add("closed", f"connection from {peer}: {_shortly(event.reason)}", event.address.number)
+        self._add("closed", f"{peer}: {_shortly(event.reason)}", event.address.number)
 
     def _refused(self, event: ConnectionRefused) -> None:
         peer = peer_in_words(event.peer) if event.peer is not None else "somebody"
-        self._add("refused", f"connection from {peer}: {shown(event.reason)}")
+        self._add("refused", f"{peer}: {shown(event.reason)}")
 
 
 def _shortly(reason: object) -> str:
