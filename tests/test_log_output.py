@@ -17,7 +17,6 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-
 from zope.interface import implementer
 
 from echoactor.log_output import FORMATS, KINDS, RATION, Rationed, as_json, as_text, choose, printable
