@@ -50,7 +50,8 @@ with Stack() as stack:
         if look % 25 == 20:
             customers[0].sendall(b"cat\n")
         time.sleep(1)
-    browser.execute_script("[...document.querySelectorAll('#tree .tree-row')].find(row => row.textContent.includes('oven 1')).click()")
+    find = "[...document.querySelectorAll('[role=treeitem] b')].find(name => name.textContent === 'oven 1')"
+    browser.execute_script(f"{find}.click()")
     time.sleep(1.5)
     shoot(browser, "observer-light")
     resize(browser, 1280, 1180, dark=True)

@@ -1,9 +1,9 @@
 """
-A bakery to look at: actors that work, wait, crash and are started again, and the observer's page, which shows it.
+A bakery to look at: actors that work, wait, crash and are started again, and the page that shows it.
 
 Run it: ``python examples/observed.py 8086 9090``, then open http://localhost:9090/ in a browser, or
-``echoactor-top http://localhost:9090/`` in a terminal. Customers come to port 8086, with
-``nc localhost 8086``: the line ``bread`` buys a loaf, and ``cat`` lets the cat in, which the ovens do not survive.
+``echoactor-top http://localhost:9090`` in a terminal. Customers come to port 8086, with
+``nc localhost 8086``: the line ``bread`` buys a loaf, and ``cat`` lets a cat into the ovens, which crash.
 """
 
 from __future__ import annotations

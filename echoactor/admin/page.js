@@ -24,8 +24,9 @@ function size(bytes) {
 }
 
 function delay(seconds) {
-  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
-  return seconds < 1 ? `${(seconds * 1000).toPrecision(2)} ms` : `${seconds.toPrecision(3)} s`;
+  const [unit, one] = seconds < 0.9995e-3 ? ["µs", 1e-6] : seconds < 0.9995 ? ["ms", 1e-3] : ["s", 1];
+  const value = seconds / one;
+  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} ${unit}`;
 }
 
 function age(seconds) {

@@ -93,7 +93,7 @@ def rows_of(sample: Sample, opened: frozenset[str], shut: frozenset[str]) -> lis
         node, row = found
         rows.append(row)
         children = row[-1]
-        is_open = 0 < children and node is not None and node.key not in shut
+        is_open = children > 0 and node is not None and node.key not in shut
         row.append(is_open and (children <= SMALL_FAMILY or row[0] in opened))
         if row[-1]:
             stack.append(_family(sample, node, row[1] + 1, opened))
@@ -158,10 +158,10 @@ def _children(sample: Sample, parent: Cell | None, most: int) -> Iterator[Node]:
         return
     have_ids = not isinstance(parent.actor, DynamicSupervisor)
     for place, info in enumerate(infos):
-        cell = parent.system.find(info.address) if info.address is not None else None
-        if have_ids or cell is None:
+        child = None if info.address is None else parent.system.find(info.address)
+        if child is not None and not have_ids:
+            yield Node(f"a{child.address.number}", child, info)
+        else:
             own = safe_repr(info.id) if have_ids else str(place)
             digest = blake2s(own.encode("utf-8", "replace"), digest_size=4).hexdigest()
-            yield Node(f"c{parent.address.number}.{digest}", cell, info)
-        else:
-            yield Node(f"a{cell.address.number}", cell, info)
+            yield Node(f"c{parent.address.number}.{digest}", child, info)
