@@ -340,7 +340,7 @@ tree.addEventListener("keydown", (event) => {
 
 const viewport = $("viewport");
 const grid = $("rows");
-let bench = []; // row elements, used again for whoever is on the screen
+const bench = []; // row elements, used again for whoever is on the screen
 
 function showConnections({ all, found, first, rows: list }) {
   say($("found"), view.search ? `${number(found)} of ${number(all)}` : number(all));
@@ -352,9 +352,8 @@ function showConnections({ all, found, first, rows: list }) {
     for (let cell = 0; cell < 6; cell++) row.append(make("span")), row.lastChild.setAttribute("role", "gridcell");
     bench.push(grid.appendChild(row));
   }
+  while (bench.length > list.length) bench.pop().remove();
   bench.forEach((row, index) => {
-    row.hidden = index >= list.length;
-    if (row.hidden) return;
     const [actor, kind, peer, born, came, went, rate] = list[index];
     row.key = `a${actor}`;
     row.born = born;
@@ -385,7 +384,7 @@ grid.addEventListener("click", (event) => {
 grid.addEventListener("keydown", (event) => {
   const row = event.target.closest(".connection-row");
   const next = { ArrowDown: row.nextElementSibling, ArrowUp: row.previousElementSibling }[event.key];
-  if (next && !next.hidden) next.focus();
+  if (next) next.focus();
   else if (event.key === "Enter" || event.key === " ") choose(row.key);
   else if (next === undefined) return;
   event.preventDefault();
@@ -485,7 +484,7 @@ function showEvents(list) {
 }
 
 function passTime() {
-  for (const row of bench) if (!row.hidden) say(row.children[5], age(system.time - row.born));
+  for (const row of bench) say(row.children[5], age(system.time - row.born));
   const place = fields.get("age")?.[1];
   if (place) say(place, age(system.time - place.born));
 }

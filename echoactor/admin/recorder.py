@@ -16,9 +16,8 @@ from ..events import (
     DrainFinished,
     DrainStarted,
 )
-from ..messages import Crash
 from ..system import ActorSystem
-from .text import peer_in_words, shown
+from .text import peer_in_words, reason_in_words, shown
 
 __all__ = ["Happening", "Recorder"]
 
@@ -108,7 +107,9 @@ class Recorder:
 
     def _crashed(self, event: ActorCrashed) -> None:
         self._keep_reason(event.address.number, event.reason)
-        self._add("crashed", f"{shown(str(event.address))}: {_shortly(event.reason)}", event.address.number)
+        self._add(
+            "crashed", f"{shown(str(event.address))}: {reason_in_words(event.reason)}", event.address.number
+        )
 
     def _restarted(self, event: ActorRestarted) -> None:
         self._keep_reason(event.address.number, event.reason)
@@ -120,12 +121,8 @@ class Recorder:
 
     def _closed(self, event: ConnectionClosed) -> None:
         peer = peer_in_words(event.peer)
-        self._add("closed", f"{peer}: {_shortly(event.reason)}", event.address.number)
+        self._add("closed", f"{peer}: {reason_in_words(event.reason)}", event.address.number)
 
     def _refused(self, event: ConnectionRefused) -> None:
         peer = peer_in_words(event.peer) if event.peer is not None else "somebody"
         self._add("refused", f"{peer}: {shown(event.reason)}")
-
-
-def _shortly(reason: object) -> str:
-    return shown(f"{reason.type}: {reason.text}" if isinstance(reason, Crash) else reason)

@@ -6,7 +6,9 @@ from typing import Any
 
 from twisted.python.reflect import safe_repr
 
-__all__ = ["peer_in_words", "shown"]
+from ..messages import Crash
+
+__all__ = ["peer_in_words", "reason_in_words", "shown"]
 
 LONGEST = 80
 """Letters of a name that are shown. A name may be as long as its author wants,
@@ -34,3 +36,10 @@ def peer_in_words(peer: Any) -> str:
     if host is None:
         return shown(getattr(peer, "name", None) or "a UNIX socket")
     return shown(f"[{host}]:{peer.port}" if ":" in host else f"{host}:{peer.port}")
+
+
+def reason_in_words(reason: object, longest: int = LONGEST) -> str:
+    """An exit reason: of a crash, the exception."""
+    if isinstance(reason, Crash):
+        return shown(f"{reason.type.removeprefix('builtins.')}: {reason.text}", longest)
+    return shown(reason, longest)

@@ -14,7 +14,7 @@ from ..messages import Crash
 from ..system import ActorSystem
 from .recorder import Recorder
 from .sample import OpenConnection, Sample
-from .text import shown
+from .text import reason_in_words, shown
 from .tree import find
 
 __all__ = ["ORDERS", "View", "connections_in", "details_of"]
@@ -135,10 +135,9 @@ def details_of(system: ActorSystem, sample: Sample, recorder: Recorder, key: str
         number = node.number
     details: dict[str, Any] = {"key": key, "number": number, "state": "gone" if node is None else node.state}
     crash = None if number is None else recorder.last_crash(number)
-    if isinstance(crash, Crash):
-        details["crash"] = [shown(f"{crash.type}: {crash.text}", 300), crash.traceback[-TRACEBACK:]]
-    elif crash is not None:
-        details["crash"] = [shown(crash, 300), ""]
+    if crash is not None:
+        traceback = crash.traceback[-TRACEBACK:] if isinstance(crash, Crash) else ""
+        details["crash"] = [reason_in_words(crash, 300), traceback]
     if node is None:
         return details
     details |= {"name": node.name, "kind": node.kind}
