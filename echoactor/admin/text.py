@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from os import fsdecode
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.python.reflect import safe_repr
 
 from ..messages import Crash
@@ -32,9 +34,11 @@ def shown(text: object, longest: int = LONGEST) -> str:
 
 def peer_in_words(peer: Any) -> str:
     """The other end of a connection (an ``IAddress``), as people write it."""
+    if isinstance(peer, UNIXAddress):
+        return shown(fsdecode(peer.name)) if peer.name else "a UNIX socket"
     host = getattr(peer, "host", None)
     if host is None:
-        return shown(getattr(peer, "name", None) or "a UNIX socket")
+        return shown(peer)
     return shown(f"[{host}]:{peer.port}" if ":" in host else f"{host}:{peer.port}")
 
 
