@@ -85,7 +85,8 @@ class Collector:
             family = kind(f"echoactor_{name}", meaning, labels=["worker"])  # type: ignore[call-arg]
             for worker, snapshot in self._snapshots.items():
                 value = snapshot[place]
-                ends = [*map(str, value["bounds"]), "+Inf"]
+                # Always with a point, which Prometheus 3 would add, and queries name the ends.
+                ends = [*(str(float(end)) for end in value["bounds"]), "+Inf"]
                 family.add_metric(
                     [worker], list(zip(ends, accumulate(value["counts"]), strict=True)), value["sum"]
                 )
