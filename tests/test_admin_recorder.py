@@ -30,10 +30,10 @@ class Fragile(Actor):
 class RecorderTests(ActorTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.recorder = Recorder(self.system)
+        self.kept = Recorder(self.system)
 
     def kinds(self, serial: int = 0) -> list[tuple[str, str]]:
-        return [(happening.kind, happening.text) for happening in self.recorder.since(serial)]
+        return [(happening.kind, happening.text) for happening in self.kept.since(serial)]
 
     def crash(self, times: int = 1) -> None:
         for number in range(times):
@@ -56,14 +56,14 @@ class RecorderTests(ActorTestCase):
             self.kinds(),
             [("crashed", rf"{old}: ValueError: \x1b[1mno"), ("restarted", f"fragile as {new}")],
         )
-        [crashed, restarted] = self.recorder.since(0)
+        [crashed, restarted] = self.kept.since(0)
         self.assertEqual((crashed.actor, restarted.actor), (old.number, new.number))
         self.assertEqual((crashed.time, crashed.serial, restarted.serial), (5.0, 1, 2))
         for address in (old, new):
-            reason = self.recorder.last_crash(address.number)
+            reason = self.kept.last_crash(address.number)
             assert isinstance(reason, Crash)
             self.assertIn("in receive", reason.traceback)
-        self.assertIsNone(self.recorder.last_crash(self.spawn(Adder).number))
+        self.assertIsNone(self.kept.last_crash(self.spawn(Adder).number))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_only_while_watched(self) -> None:
@@ -71,10 +71,10 @@ class RecorderTests(ActorTestCase):
         address = self.spawn(Adder)
         events: Events = self.system.events
         before = dict(events)
-        self.recorder.start()
+        self.kept.start()
         events.emit(ConnectionOpened(address, PEER))
         events.emit(ConnectionClosed(address, PEER, "normal"))
-        self.recorder.stop()
+        self.kept.stop()
         events.emit(ConnectionOpened(address, PEER))
         self.assertEqual(dict(events), before)
         self.assertNotIn(ConnectionOpened, events)
@@ -104,10 +104,10 @@ class RecorderTests(ActorTestCase):
     def test_bounds(self) -> None:
         """A storm of crashes leaves the last ones, and the reasons of some more."""
         self.crash(KEPT + 10)
-        happenings = self.recorder.since(0)
+        happenings = self.kept.since(0)
         self.assertEqual([one.serial for one in happenings], list(range(11, KEPT + 11)))
-        self.assertEqual([one.serial for one in self.recorder.since(KEPT + 8)], [KEPT + 9, KEPT + 10])
-        self.assertEqual(self.recorder.since(KEPT + 10), [])
+        self.assertEqual([one.serial for one in self.kept.since(KEPT + 8)], [KEPT + 9, KEPT + 10])
+        self.assertEqual(self.kept.since(KEPT + 10), [])
         self.crash(REASONS)
-        kept = [number for number in range(2 * REASONS) if self.recorder.last_crash(number) is not None]
+        kept = [number for number in range(2 * REASONS) if self.kept.last_crash(number) is not None]
         self.assertEqual(len(kept), REASONS)

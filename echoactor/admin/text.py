@@ -10,7 +10,7 @@ from twisted.python.reflect import safe_repr
 
 from ..messages import Crash
 
-__all__ = ["peer_in_words", "reason_in_words", "shown"]
+__all__ = ["kind_in_words", "peer_in_words", "reason_in_words", "shown"]
 
 LONGEST = 80
 """Letters of a name that are shown. A name may be as long as its author wants,
@@ -30,6 +30,11 @@ def shown(text: object, longest: int = LONGEST) -> str:
     if line.isprintable():
         return line
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def kind_in_words(kind: str) -> str:
+    """The name of a class or function, without that of the function that it was made in."""
+    return shown(kind.rpartition("<locals>.")[2])
 
 
 def peer_in_words(peer: Any) -> str:

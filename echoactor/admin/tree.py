@@ -16,7 +16,7 @@ from ..connection import Connection
 from ..dynamic_supervisor import DynamicSupervisor
 from ..supervisor import count_supervised, supervised
 from .sample import Sample
-from .text import peer_in_words, shown
+from .text import kind_in_words, peer_in_words, shown
 
 __all__ = ["Node", "find", "rows_of"]
 
@@ -63,7 +63,7 @@ class Node:
     @property
     def kind(self) -> str:
         """The name of its class or function; empty while it does not run."""
-        return shown(self.cell.kind) if self.cell is not None else ""
+        return kind_in_words(self.cell.kind) if self.cell is not None else ""
 
     @property
     def number(self) -> int | None:

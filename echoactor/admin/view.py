@@ -14,7 +14,7 @@ from ..messages import Crash
 from ..system import ActorSystem
 from .recorder import Recorder
 from .sample import OpenConnection, Sample
-from .text import reason_in_words, shown
+from .text import kind_in_words, reason_in_words, shown
 from .tree import find
 
 __all__ = ["ORDERS", "View", "connections_in", "details_of"]
@@ -78,7 +78,7 @@ class View:
             return min(int(digits), most) if digits.isascii() and digits.isdigit() else default
 
         def keys(name: bytes) -> frozenset[str]:
-            return frozenset(text(name, KEYS * 20).split(",", KEYS)[:KEYS])
+            return frozenset(filter(None, text(name, KEYS * 20).split(",", KEYS)[:KEYS]))
 
         order = text(b"order", 10)
         return cls(
@@ -107,14 +107,22 @@ def connections_in(sample: Sample, view: View) -> dict[str, Any]:
         "all": len(sample.connections),
         "found": len(found),
         "first": view.first,
-        "rows": [
-            [
-                *(one.cell.address.number, shown(one.cell.kind), one.peer, round(one.cell.born or 0.0, 1)),
-                *(one.bytes_in, one.bytes_out, round(one.rate), one.cell.handled),
-            ]
-            for one in rows
-        ],
+        "rows": [_row(connection) for connection in rows],
     }
+
+
+def _row(connection: OpenConnection) -> list[Any]:
+    cell = connection.cell
+    return [
+        cell.address.number,
+        kind_in_words(cell.kind),
+        connection.peer,
+        round(cell.born or 0.0, 1),
+        connection.bytes_in,
+        connection.bytes_out,
+        round(connection.rate),
+        cell.handled,
+    ]
 
 
 def _fits(connection: OpenConnection, search: str) -> bool:
@@ -178,4 +186,4 @@ def _name(sample: Sample, address: Address) -> str:
     if cell is None:
         return shown(str(address))
     name = cell.ties.name if cell.ties is not None else None
-    return shown(f"{name or cell.kind} {address}")
+    return f"{shown(name) if name is not None else kind_in_words(cell.kind)} {shown(str(address))}"
