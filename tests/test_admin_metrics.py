@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 from twisted.internet.defer import Deferred, fail
@@ -62,6 +64,13 @@ class MetricsTests(ActorTestCase):
             family = families[f"echoactor_{name}"]
             if name != "connections_refused":  # nobody was, yet
                 self.assertEqual({sample.labels["worker"] for sample in family.samples}, {"0", "1"}, name)
+
+    def test_documented(self) -> None:
+        """docs/observing.rst explains each figure, and no other."""
+        text = (Path(__file__).parent.parent / "docs" / "observing.rst").read_text()
+        explained = re.findall(r"(?m)^``([a-z_]+)`` {2,}\S", text[: text.index("\nHealth\n")])
+        there = [name + ("_total" if kind is CounterMetricFamily else "") for kind, name, *_ in NUMBERS]
+        self.assertEqual(sorted(explained), sorted([*there, *(name for _, name, *_ in HISTOGRAMS)]))
 
     def test_values(self) -> None:
         """What is counted is what is told."""

@@ -1,5 +1,8 @@
 """Events reach those who listen, and cost nothing else."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
 from unittest import mock
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
@@ -59,6 +62,19 @@ class EventsTests(SynchronousTestCase):
             stream.emit(number)
             self.assertEqual(heard.pop(), number)
             self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+
+class DocumentTests(SynchronousTestCase):
+    def test_table(self) -> None:
+        """docs/observing.rst lists each event with all its fields, in their order, and no other."""
+        text = (Path(__file__).parent.parent / "docs" / "observing.rst").read_text()
+        table = text[text.index("\nEvents\n---") :]
+        rows = re.findall(r"\n``([A-Z]\w+)`` +((?:``\w+``,?\s+)*``\w+``)", table)
+        documented = {name: re.findall(r"\w+", names) for name, names in rows}
+        kinds = {name: getattr(events, name) for name in events.__all__ if name != "Events"}
+        self.assertEqual(
+            documented, {name: [one.name for one in fields(kind)] for name, kind in kinds.items()}
+        )
 
 
 class RuntimeEventTests(ActorTestCase):
