@@ -92,10 +92,8 @@ class Streams(Resource):
         request.setHeader(b"Content-Type", b"text/event-stream; charset=utf-8")
         stream = Stream(self._watch, View.of(request.args), request)
         request.notifyFinish().addBoth(lambda _: self._watch.leave(stream))
-        self._watch.watch(stream)
         request.registerProducer(stream, True)
-        request.write(b"retry:1000\n\n")  # milliseconds until a browser that has lost it comes again
-        stream.look()
+        self._watch.watch(stream)
         return NOT_DONE_YET
 
     def render_HEAD(self, request: Any) -> bytes:

@@ -72,12 +72,14 @@ class Watch:
         self._next_look = 0.0
 
     def watch(self, watcher: Watcher) -> None:
-        """Let ``watcher`` look from now on; what is there it can see at once."""
+        """Let ``watcher`` look from now on, and at once."""
         self._watchers[watcher] = None
         if self._call is None:
             self.recorder.start()
             self._unsubscribe = self.system.events.subscribe(ConnectionClosed, self._count_closed)
             self._tick()
+        else:
+            watcher.look()
 
     def leave(self, watcher: Watcher) -> None:
         """Let it look no more."""
