@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from echoactor.admin.access import Access
-from echoactor.admin.site import CONNECTIONS, HEADERS, LIFETIME, SILENCE, STALL, STREAMS, Site, Text
+from echoactor.admin.site import CONNECTIONS, HEADERS, LIFETIME, SILENCE, STALL, STREAMS, Root, Site, Text
 
 from .support import ActorTestCase
 
@@ -60,7 +60,7 @@ class Wire(StringTransport):
 class SiteTestCase(ActorTestCase):
     def setUp(self) -> None:
         super().setUp()
-        root = Resource()
+        root = Root()
         root.putChild(b"", Text(200, "hello"))
         root.putChild(b"events", Endless())
         root.putChild(b"broken", Broken())
@@ -146,12 +146,19 @@ class BoundTests(SiteTestCase):
 
     def test_silence(self) -> None:
         """Who says nothing is disconnected."""
-        for data in (b"", b"GET / HTTP/1.1\r\nHo", GET):
+        for data in (b"", b"GET / HTTP/1.1\r\nHo"):
             wire = self.connect(data)
             self.pass_time(SILENCE - 1)
             self.assertFalse(wire.aborted)
             self.pass_time(1)
             self.assertTrue(wire.aborted)
+
+    def test_one_request_each(self) -> None:
+        """A connection is closed after its answer, so that no deadline meets a later request."""
+        wire = self.connect(GET.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n") + GET)
+        self.assertEqual(wire.value().count(b"HTTP/1.1 200"), 1)
+        self.assertIn(b"Connection: close", wire.value())
+        self.assertTrue(wire.disconnecting)
 
     def test_drops(self) -> None:
         """Who sends a request a byte at a time is disconnected, too."""

@@ -21,7 +21,8 @@ ROOMS = """
 """In this order: each may import those before it."""
 
 ADMIN_ROOMS = """
-    access site health figures metrics text recorder sample tree view watch stream page observer __init__
+    access site health figures metrics text recorder sample tree view watch stream page observer screen top
+    __init__
 """.split()
 """Of the package ``admin``, likewise. It may import the rooms above as far as ``server``."""
 

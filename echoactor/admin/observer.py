@@ -8,7 +8,6 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
-from twisted.web.resource import Resource
 
 from ..listening import Listener, endpoint_of
 from ..options import ServerOptions
@@ -19,7 +18,7 @@ from .figures import Figures
 from .health import Health, why_not_alive, why_not_ready
 from .metrics import Metrics, Snapshots
 from .page import page_parts
-from .site import Site
+from .site import Root, Site
 
 __all__ = ["Observer"]
 
@@ -121,8 +120,8 @@ class Observer(Service):
     def _read(self) -> Snapshots:
         return {"0": self.figures.snapshot()}
 
-    def _tree(self, system: ActorSystem, read: Callable[[], Any]) -> Resource:
-        root = Resource()
+    def _tree(self, system: ActorSystem, read: Callable[[], Any]) -> Root:
+        root = Root()
         root.putChild(b"healthz", Health(lambda: why_not_alive(system)))
         root.putChild(b"readyz", Health(lambda: why_not_ready(system)))
         root.putChild(b"metrics", Metrics(read))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from twisted.web.resource import IResource
-from twisted.web.static import Data
 
 from ..system import ActorSystem
+from .site import Data
 from .stream import Streams
 from .watch import Watch
 

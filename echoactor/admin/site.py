@@ -17,7 +17,7 @@ from .access import Access
 
 RESPONSES = {**http.RESPONSES, 421: b"Misdirected Request"}
 
-__all__ = ["Request", "Site", "Text"]
+__all__ = ["Data", "Request", "Root", "Site", "Text"]
 
 CONNECTIONS = 100
 """Open at once: some browsers, some scrapers, and as many as somebody leaves open.
@@ -31,7 +31,7 @@ LIFETIME = 60.0
 limit for silence alone would let one stay that sends a byte now and then."""
 
 SILENCE = 15.0
-"""Seconds that a client may say nothing, before its request or between two."""
+"""Seconds that a client may say nothing before its request is complete."""
 
 STALL = 30.0
 """Seconds that a stream may wait for a client that does not read."""
@@ -50,21 +50,43 @@ HEADERS = {
 """Of every answer. Nothing that a peer's or an actor's name smuggles into the page can run or leave."""
 
 
-class Text(Resource):
-    """A status and a line."""
+class Data(Resource):
+    """
+    An answer that is always the same. (Twisted's own warns of itself when it is imported.)
+
+    :param data: its body.
+    :param kind: its media type.
+    :param status: HTTP's.
+    """
 
     isLeaf = True
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, data: bytes, kind: str, status: int = 200) -> None:
         super().__init__()
+        self._data = data
+        self._kind = kind.encode()
         self._status = status
-        self._text = text
 
     def render(self, request: Any) -> bytes:
         """Answer."""
         request.setResponseCode(self._status, RESPONSES.get(self._status))
-        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        return f"{self._text}\n".encode()
+        request.setHeader(b"Content-Type", self._kind)
+        return self._data
+
+
+class Text(Data):
+    """A status and a line."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{text}\n".encode(), "text/plain; charset=utf-8", status)
+
+
+class Root(Resource):
+    """The tree of what is answered. (Of what is not there, Twisted's own has a page, and a warning.)"""
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        """There is no such thing."""
+        return Text(404, "not found")
 
 
 class Request(server.Request):
@@ -124,6 +146,11 @@ class _Channel(http.HTTPChannel):
         self._limit(None)
         self.site.left(self)
         super().connectionLost(reason)
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """One request each: a scrape that came late on an old connection would meet its deadline."""
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
 
     def keep(self) -> None:
         """It is a stream from now on."""
