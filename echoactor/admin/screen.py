@@ -19,7 +19,10 @@ MOMENTS = 40
 """Looks that a chart shows."""
 
 EVENTS = 5
-"""Happenings that are shown."""
+"""Happenings that are shown, where there is room."""
+
+AROUND = 9
+"""Lines that are no rows of the tree or of connections, and no happenings."""
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -88,11 +91,11 @@ class Screen:
         if "system" not in self._seen:
             return Text("nothing was seen yet")
         tree, found = self._seen["tree"], self._seen["connections"]
-        events = list(self._events)
+        events = list(self._events) if height is None or height > 25 else []
         if height is None:
             rows, connections = len(tree), len(found["rows"])
         else:
-            free = max(4, height - 8 - len(events) - bool(events))
+            free = height - AROUND - len(events) - bool(events)
             rows = min(len(tree), max(free * 2 // 3, free - len(found["rows"])))
             connections = max(0, free - rows)
         parts: list[RenderableType] = [self._head(), Text(), self._charts(), Text(), self._tree(tree, rows)]
@@ -196,7 +199,7 @@ def _size(count: float) -> str:
         if count < 999.5:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:.3g} TB"
+    return f"{count:,.0f} TB"
 
 
 def _delay(seconds: float) -> str:

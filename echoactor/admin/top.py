@@ -67,7 +67,7 @@ def _connection(options: Namespace) -> HTTPConnection:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
-        raise _Trouble(f"URL: {shown(url)!r} is none of http://HOST:PORT, https://HOST:PORT, unix:PATH")
+        raise _Trouble(f"URL: '{shown(url)}' is none of http://HOST:PORT, https://HOST:PORT, unix:PATH")
     if parts.scheme == "http":
         return HTTPConnection(parts.hostname, port, timeout=SILENCE)
     context = ssl.create_default_context()
