@@ -40,7 +40,7 @@ with Stack() as stack:
     while len(ports) < 2:
         ports += [int(port) for port in re.findall(r"listening on .*port=(\d+)", server.stdout.readline())]
     browser = start_browser(stack)
-    resize(browser, 1280, 1180)
+    resize(browser, 1280, 1120)
     browser.get(f"http://127.0.0.1:{ports[1]}/")
     customers = [socket.create_connection(("127.0.0.1", ports[0])) for _ in range(14)]
     for look in range(LOOKS):
@@ -54,7 +54,7 @@ with Stack() as stack:
     browser.execute_script(f"{find}.click()")
     time.sleep(1.5)
     shoot(browser, "observer-light")
-    resize(browser, 1280, 1180, dark=True)
+    resize(browser, 1280, 1120, dark=True)
     time.sleep(1.2)
     shoot(browser, "observer-dark")
     resize(browser, 390, 844, scale=1.5)

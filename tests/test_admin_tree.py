@@ -18,7 +18,7 @@ from echoactor import (
     SupervisorSpec,
 )
 from echoactor.admin.sample import Sample
-from echoactor.admin.tree import FAMILY, MOST_ROWS, SMALL_FAMILY, find, rows_of
+from echoactor.admin.tree import FAMILY, MOST_ROWS, find, rows_of
 from echoactor.protocol import ConnectionSupervisor
 
 from .support import ActorTestCase, Adder
@@ -124,26 +124,25 @@ class RowTests(TreeTestCase):
 
 
 class OpeningTests(TreeTestCase):
-    def test_small_families(self) -> None:
-        """A small family is open until it is shut by the viewer, and a larger one shut until it is opened."""
-        small = self.spawn(spawner, 1, SMALL_FAMILY)
-        large = self.spawn(spawner, 1, SMALL_FAMILY + 1)
-        self.assertEqual(len(self.rows()), SMALL_FAMILY + 2)
-        keys = f"a{small.number}", f"a{large.number}"
-        self.assertEqual(len(self.rows(shut=keys)), 2)
-        self.assertEqual(len(self.rows(keys[1])), 2 * SMALL_FAMILY + 3)
-        self.assertEqual([row[12] for row in self.rows(shut=keys)], [False, False])
+    def test_shut(self) -> None:
+        """What has children is open until it is shut."""
+        parents = [self.spawn(spawner, 1, 3) for _ in range(2)]
+        self.assertEqual(len(self.rows()), 8)
+        rows = self.rows(shut=(f"a{parents[1].number}",))
+        self.assertEqual([row[12] for row in rows], [True, False, False, False, False])
+        self.assertEqual(rows[4][11], 3)
 
     def test_large_families(self) -> None:
         """Of a large family some are shown, and a row that says how many more there are, and shows more."""
-        parent = self.spawn(spawner, 1, 1000)
-        key = f"a{parent.number}"
-        rows = self.rows(key)
+        self.spawn(spawner, 1, 1000)
+        rows = self.rows()
         self.assertEqual(len(rows), FAMILY + 2)
-        more = rows[-1]
-        self.assertEqual(more[1:], [2, 21, 21, "980 more", "", None, "more", 0, 0, 0, 980, False])
-        self.assertEqual({row[3] for row in rows[1:]}, {21})
-        self.assertEqual(len(self.rows(key, more[0])), MOST_ROWS)
+        more, siblings, left = rows[-1], FAMILY + 1, 1000 - FAMILY
+        self.assertEqual(
+            more[1:], [2, siblings, siblings, f"{left} more", "", None, "more", 0, 0, 0, left, False]
+        )
+        self.assertEqual({row[3] for row in rows[1:]}, {siblings})
+        self.assertEqual(len(self.rows(more[0])), MOST_ROWS)
 
     def test_a_large_family_at_the_top(self) -> None:
         """That goes for those at the top as well."""

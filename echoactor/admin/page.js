@@ -36,6 +36,9 @@ function age(seconds) {
   return s < 86400 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
 }
 
+/** The same, for a column. */
+const briefly = (seconds) => age(seconds).replace(/ (s|min|h|d) .*/, " $1");
+
 function make(tag, kind, text = "") {
   const element = document.createElement(tag);
   if (kind) element.className = kind;
@@ -484,7 +487,7 @@ function showEvents(list) {
 }
 
 function passTime() {
-  for (const row of bench) say(row.children[5], age(system.time - row.born));
+  for (const row of bench) say(row.children[5], briefly(system.time - row.born));
   const place = fields.get("age")?.[1];
   if (place) say(place, age(system.time - place.born));
 }

@@ -23,11 +23,9 @@ __all__ = ["Node", "find", "rows_of"]
 MOST_ROWS = 200
 """Rows at most. More are not read at once, and each is looked up every second."""
 
-FAMILY = 20
-"""Children of one parent that are shown until the viewer asks for more."""
-
-SMALL_FAMILY = 8
-"""Children that are shown without being asked for."""
+FAMILY = 10
+"""Children of one parent that are shown until the viewer asks for more: enough to
+see what they are, and of ten thousand connections not a screen full."""
 
 
 @dataclass(slots=True)
@@ -75,12 +73,12 @@ def rows_of(sample: Sample, opened: frozenset[str], shut: frozenset[str]) -> lis
     """
     The rows of the tree that are open, from top to bottom.
 
-    :param opened: keys of what the viewer has opened.
-    :param shut: keys of what the viewer has shut. Others are open when their family is small.
+    :param opened: keys of those rows with the state ``"more"`` that the viewer has opened.
+    :param shut: keys of what the viewer has shut; all else is open.
     :returns: for each row its key, level from 1, place among its siblings from 1, how many those are, name,
         class, number (None for one that does not run), state, messages waiting, messages handled, restarts,
         children, and whether it is open. A row with the state ``"more"`` stands for siblings that are left
-        out; the viewer opens it by its key.
+        out.
     """
     rows: list[list[Any]] = []
     # A stack of one's own: actors that spawn one another may be nested deeper than Python can call.
@@ -92,9 +90,7 @@ def rows_of(sample: Sample, opened: frozenset[str], shut: frozenset[str]) -> lis
             continue
         node, row = found
         rows.append(row)
-        children = row[-1]
-        is_open = children > 0 and node is not None and node.key not in shut
-        row.append(is_open and (children <= SMALL_FAMILY or row[0] in opened))
+        row.append(row[-1] > 0 and node is not None and node.key not in shut)
         if row[-1]:
             stack.append(_family(sample, node, row[1] + 1, opened))
     return rows

@@ -45,7 +45,7 @@ class View:
     """
     What a viewer has on the screen.
 
-    :ivar opened: keys of the tree that the viewer has opened.
+    :ivar opened: keys of the tree below which the viewer wants to see more.
     :ivar shut: keys of the tree that the viewer has shut.
     :ivar actor: key of the actor whose details are shown; empty for none.
     :ivar search: what the peer, class or address of a connection has in it.
