@@ -117,7 +117,7 @@ function showSystem(now) {
   say($("connected"), number(now.connections));
   say($("waiting"), number(now.waiting));
   say($("dead"), number(now.dead_letters));
-  say($("up"), age(now.time - now.started));
+  say($("up"), briefly(now.time - now.started));
   if (!isNew || now.messages === null) return;
   charts[0].add([now.messages]);
   charts[1].add([now.bytes_in, now.bytes_out]);
