@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from math import isfinite
 from typing import Any
 
 from twisted.logger import (
@@ -65,7 +66,7 @@ def as_json(event: LogEvent) -> str | None:
     fields = {
         key: value
         for key, value in event.items()
-        if isinstance(value, (str, int, float)) and not key.startswith("log_") and key not in OWN
+        if _is_plain(value) and not key.startswith("log_") and key not in OWN
     }
     message = formatEvent(event)
     if not message:
@@ -83,6 +84,11 @@ def as_json(event: LogEvent) -> str | None:
     if failure is not None:
         line["traceback"] = failure.getTraceback()
     return json.dumps(line) + "\n"
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has it; it has neither infinity nor NaN."""
+    return isinstance(value, (str, int)) or (isinstance(value, float) and isfinite(value))
 
 
 FORMATS: dict[str, Callable[[LogEvent], str | None]] = {"text": as_text, "json": as_json}

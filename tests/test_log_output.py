@@ -34,7 +34,9 @@ class FormatTests(SynchronousTestCase):
 
     def test_json(self) -> None:
         """A line has the time, the level, who logs, the message, and what it is made of."""
-        self.log.warn("{count} from {peer}, {thing}", count=3, peer="10.0.0.1", thing=object)
+        self.log.warn(
+            "{count} from {peer}, {thing}", count=3, peer="10.0.0.1", thing=object, none=float("nan")
+        )
         self.events[0]["log_time"] = 0.5
         text = as_json(self.events[0])
         assert text is not None

@@ -19,7 +19,8 @@ What it answers to, all of it by GET and HEAD alone:
     Whether it lives, and whether clients should come to it (``health``); they want no token.
 
 Nothing here can change anything. ``access`` says who may look, ``site`` bounds how many, how slow, and how
-much they send; ``observer`` puts it together. Every answer has the headers of ``site``, errors too.
+much they send; ``observer`` puts it together. Every answer has the headers of ``site``, errors too;
+what is no request of ours at all gets a bare status.
 """
 
 from .observer import Observer
