@@ -105,7 +105,7 @@ class ConnectionOpened:
 @dataclass(frozen=True, slots=True)
 class ConnectionReady:
     """
-    The handshake of a connection is done. Without TLS, that is at once.
+    The handshake of a connection is done. Without TLS, that is at once; after a ``startTLS``, once more.
 
     :ivar tls: the version, such as ``"TLSv1.3"``; None without TLS.
     """

@@ -155,7 +155,7 @@ class EndpointTests(ActorTestCase):
     def test_private(self) -> None:
         """Private are the loopback interface, by number or name, and UNIX sockets."""
         private = [
-            r"tcp:1:interface=127.0.0.1",
+            r"tcp6:1:interface=\:\:1",
             r"tcp:1:interface=\:\:1",
             "tcp:1:interface=127.9.9.9",
             "unix:/run/x",

@@ -113,7 +113,7 @@ def is_private(description: str) -> bool:
     if kind == "unix":
         return True
     interfaces = [one.partition("=")[2] for one in arguments if one.startswith("interface=")]
-    if kind != "tcp" or len(interfaces) != 1:
+    if kind not in ("tcp", "tcp6") or len(interfaces) != 1:
         return False
     interface = interfaces[0].replace("\\", "")
     try:
