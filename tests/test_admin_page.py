@@ -223,7 +223,7 @@ class PageTests(PageTestCase):
         with self.open(*BAKERY, "0", "0"):
             began = self.script("return system.began")
         self.wait_for(lambda: self.script("return document.body.dataset.link") == "gone", "its end")
-        self.assertRegex(self.text("#link"), r"^no answer since .*; trying again$")
+        self.assertRegex(self.text("#link"), r"^cut off since .*; trying again$")
         (self.directory / "log").unlink()
         with self.serving(*BAKERY, "0", str(self.admin)):
             self.wait_until_live()
@@ -299,6 +299,17 @@ class PageTests(PageTestCase):
                     self.assertLessEqual(self.script("return document.documentElement.scrollWidth"), width)
                     colours.add(self.script("return getComputedStyle(document.body).backgroundColor"))
             self.assertEqual(len(colours), 2)
+
+    def test_token(self) -> None:
+        """A browser that was asked for the token has it for the stream, too."""
+        token = self.directory / "token"
+        token.write_text("a-token-of-some-length")
+        options = ("--port", "0", "--admin", "0", "--admin-token-file", str(token))
+        with self.serving(*NODAEMON, "echoactor", *options):
+            self.admin = self.wait_for(lambda: len(self.ports()) == 2 and self.ports()[-1], "the page's port")
+            self.browser.get(f"http://me:{token.read_text()}@127.0.0.1:{self.admin}/")
+            self.wait_until_live()
+            self.assertEqual(self.text("#name"), "echoactor")
 
     def test_size(self) -> None:
         """All that the page is made of is small, and is of this server."""

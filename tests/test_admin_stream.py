@@ -19,6 +19,7 @@ from echoactor.admin.access import Access
 from echoactor.admin.page import page_parts
 from echoactor.admin.site import STALL, STREAMS, Site
 from echoactor.admin.stream import BYTES_PER_SECOND, EVENTS
+from echoactor.admin.watch import Watch
 from echoactor.events import ConnectionRefused
 from echoactor.protocol import ConnectionSupervisor
 
@@ -46,7 +47,8 @@ class StreamTestCase(ActorTestCase):
     def setUp(self) -> None:
         super().setUp()
         root = Resource()
-        for path, part in page_parts(self.system).items():
+        self.watch = Watch(self.system)
+        for path, part in page_parts(self.watch).items():
             root.putChild(path, part)
         self.site = Site(root, Access(None, []), self.system.timers, self.clock)
 
@@ -134,13 +136,24 @@ class StreamTests(StreamTestCase):
         self.assertFalse(other.aborted)
 
     def test_all_leave(self) -> None:
-        """When the last one leaves, nothing is left that runs."""
+        """Soon after the last one has left, nothing is left that runs."""
         wires = [self.open(), self.open()]
         for wire in wires:
             self.assertTrue(self.clock.calls)
             wire.abortConnection()
-        self.settle()
+        self.look()
         self.assertEqual(self.clock.calls, [])
+
+    def test_another_view(self) -> None:
+        """Who comes back with another view sees at once, and costs no look of its own."""
+        self.spawn(Adder)
+        wire = self.open()
+        [first] = self.events(wire)
+        self.pass_time(0.3)
+        wire.abortConnection()
+        [second] = self.events(self.open("/events?actor=a1"))
+        self.assertEqual(second["system"], first["system"])
+        self.assertEqual(second["actor"]["kind"], "Adder")
 
     def test_too_many(self) -> None:
         """There is an end of how many watch."""

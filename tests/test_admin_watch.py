@@ -54,7 +54,7 @@ class WatchTests(ActorTestCase):
             self.pass_time(0.1)
 
     def test_nobody(self) -> None:
-        """With nobody who watches nothing is scheduled; the last one to leave ends all of it."""
+        """With nobody who watches nothing is scheduled; soon after the last one has left, it is so again."""
         events = dict(self.system.events)
         self.assertEqual(self.clock.calls, [])
         others = Eyes()
@@ -66,7 +66,18 @@ class WatchTests(ActorTestCase):
         self.assertEqual((self.eyes.looks > 1, others.looks), (True, 1))
         self.watch.leave(self.eyes)
         self.watch.leave(self.eyes)
+        self.pass_time(PERIOD)
         self.assertEqual((self.clock.calls, dict(self.system.events)), ([], events))
+
+    def test_stop(self) -> None:
+        """When it is stopped nothing is left at once, and it can be started again."""
+        for _ in range(2):
+            self.watch.watch(self.eyes)
+            self.settle()
+            self.watch.stop()
+            self.watch.stop()
+            self.assertEqual(self.clock.calls, [])
+        self.assertEqual(self.eyes.looks, 2)
 
     def test_pace(self) -> None:
         """Those who watch look once a second, all at the same sample."""

@@ -19,6 +19,7 @@ from .health import Health, why_not_alive, why_not_ready
 from .metrics import Metrics, Snapshots
 from .page import page_parts
 from .site import Root, Site
+from .watch import Watch
 
 __all__ = ["Observer"]
 
@@ -65,6 +66,7 @@ class Observer(Service):
                 f"endpoint: {why}, or `client_ca`; a number alone is a port of this machine only"
             )
         self._access = Access(token_file, hosts)
+        self._watch = Watch(system)
         self.figures = Figures(system)
         self._site = Site(self._tree(system, read or self._read), self._access, system.timers, system.reactor)
         factory: IProtocolFactory = self._site
@@ -104,6 +106,7 @@ class Observer(Service):
         """Close the port and all connections."""
         super().stopService()
         self.figures.stop()
+        self._watch.stop()
         self._site.close()
         return self._listener.close()
 
@@ -125,6 +128,6 @@ class Observer(Service):
         root.putChild(b"healthz", Health(lambda: why_not_alive(system)))
         root.putChild(b"readyz", Health(lambda: why_not_ready(system)))
         root.putChild(b"metrics", Metrics(read))
-        for path, part in page_parts(system).items():
+        for path, part in page_parts(self._watch).items():
             root.putChild(path, part)
         return root

@@ -74,7 +74,7 @@ function lost() {
   stream.close();
   goneSince ||= new Date();
   document.body.dataset.link = "gone";
-  say($("link"), `no answer since ${goneSince.toLocaleTimeString()}; trying again`);
+  say($("link"), `cut off since ${goneSince.toLocaleTimeString()}; trying again`);
   clearTimeout(retry);
   retry = setTimeout(connect, 1000);
 }

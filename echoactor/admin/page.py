@@ -6,7 +6,6 @@ from pathlib import Path
 
 from twisted.web.resource import IResource
 
-from ..system import ActorSystem
 from .site import Data
 from .stream import Streams
 from .watch import Watch
@@ -21,14 +20,15 @@ FILES = {
 }
 
 
-def page_parts(system: ActorSystem) -> dict[bytes, IResource]:
+def page_parts(watch: Watch) -> dict[bytes, IResource]:
     """
     What the page consists of.
 
+    :param watch: looks at what it shows.
     :returns: a resource for each path below the root; the page itself is at the empty one.
     """
     here = Path(__file__).parent
-    parts: dict[bytes, IResource] = {b"events": Streams(Watch(system))}
+    parts: dict[bytes, IResource] = {b"events": Streams(watch)}
     for path, (file, kind) in FILES.items():
         parts[path.encode()] = Data((here / file).read_bytes(), kind)
     return parts

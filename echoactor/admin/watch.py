@@ -82,12 +82,18 @@ class Watch:
             watcher.look()
 
     def leave(self, watcher: Watcher) -> None:
-        """Let it look no more."""
+        """Let it look no more. When it was the last, looking ends soon."""
         self._watchers.pop(watcher, None)
-        if self._call is not None and not self._watchers:
-            self._call.cancel()
+
+    def stop(self) -> None:
+        """Let nobody look any more, until somebody watches again."""
+        self._watchers.clear()
+        if self._call is not None:
+            if self._call.active():
+                self._call.cancel()
             self._call = self._sample = None
             self._delays = []
+            self._next_look = 0.0
             self._unsubscribe()
             self.recorder.stop()
 
@@ -108,8 +114,13 @@ class Watch:
 
     def _tick(self) -> None:
         reactor = self.system.reactor
+        is_time = reactor.seconds() >= self._next_look
+        # Not as soon as the last one leaves: who comes back with another view can see at once.
+        if is_time and not self._watchers:
+            self.stop()
+            return
         self._call = reactor.callLater(1 / PROBES, self._tick)
-        if reactor.seconds() >= self._next_look:
+        if is_time:
             began = perf_counter()
             self._look()
             for watcher in list(self._watchers):
