@@ -93,7 +93,7 @@ class WatchTests(ActorTestCase):
         """Looking that takes long is done less often: it has its share of the reactor's time and no more."""
         time = 0.0
 
-        def perf_counter() -> float:
+        def thread_time() -> float:
             return time
 
         class Slow(Eyes):
@@ -102,7 +102,7 @@ class WatchTests(ActorTestCase):
                 super().look()
                 time += 0.1
 
-        self.patch(watch, "perf_counter", perf_counter)
+        self.patch(watch, "thread_time", thread_time)
         slow = Slow()
         self.watch.watch(slow)
         for _ in range(1000):
