@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from .actor import Actor
 from .dynamic_supervisor import Adopt
-from .events import ConnectionClosed, ConnectionOpened
+from .events import ConnectionClosed, ConnectionOpened, ConnectionReady
 from .messages import EndOfInput, Shutdown, is_error
 from .specs import ChildSpec
 from .styles import CallbackCell
@@ -105,6 +106,11 @@ class Connection(Actor):
             self.is_ready()
 
     @property
+    def messages_in(self) -> int:
+        """What its actor has taken so far, reads mostly, without its first step."""
+        return max(0, self._actor_cell.handled - 1)
+
+    @property
     def kind(self) -> str:
         """The name of its protocol's class."""
         return type(self._protocol).__qualname__
@@ -145,7 +151,16 @@ class Connection(Actor):
         events = self.system.events
         if ConnectionOpened in events:
             events.emit(ConnectionOpened(self.address, self.transport.getPeer()))
+        if not self.transport.in_handshake():
+            self.tell_ready()
         return self._protocol.connectionMade()
+
+    def tell_ready(self) -> None:
+        """No handshake is to be waited for any more: let those know who listen."""
+        events = self.system.events
+        if ConnectionReady in events:
+            peer = self.transport.getPeer()
+            events.emit(ConnectionReady(self.address, peer, _tls_version(self.transport)))
 
     def is_ready(self) -> None:
         """No handshake is to be waited for any more."""
@@ -195,7 +210,19 @@ class Connection(Actor):
             exit_reason = Shutdown(_in_words(reason.value))
         events = self.system.events
         if ConnectionClosed in events:
-            events.emit(ConnectionClosed(self.address, self.transport.getPeer(), exit_reason))
+            events.emit(
+                ConnectionClosed(
+                    self.address,
+                    self.transport.getPeer(),
+                    exit_reason,
+                    _tls_version(self.transport),
+                    self.bytes_in,
+                    self.bytes_out,
+                    self.messages_in,
+                    self.messages_out,
+                    self.system.reactor.seconds() - (self._actor_cell.born or 0.0),
+                )
+            )
         self.take_in(self.exit, exit_reason)
         self._factory.gate.leave(self.transport.getPeer())
         self._factory.ended(self)
@@ -252,6 +279,14 @@ class Connection(Actor):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = deadline
+
+
+def _tls_version(transport: ConnectionTransport) -> str | None:
+    """Such as ``TLSv1.3``; None without TLS."""
+    if not ISSLTransport.providedBy(transport):
+        return None
+    version: str = transport.getHandle().get_protocol_version_name()
+    return version
 
 
 def _in_words(error: Any) -> str:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.reflect import safe_repr
 
 from .address import Address
 
@@ -26,14 +25,12 @@ __all__ = [
     "ActorSpawned",
     "ConnectionClosed",
     "ConnectionOpened",
+    "ConnectionReady",
     "ConnectionRefused",
     "DeadLetter",
     "DrainFinished",
     "DrainStarted",
     "Events",
-    "log_connections",
-    "log_crash",
-    "log_restart",
 ]
 
 _log = Logger()
@@ -95,19 +92,52 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOpened:
-    """A connection has become an actor."""
+    """
+    A connection has been accepted, and has become an actor.
+
+    :ivar peer: the client, behind a proxy too.
+    """
 
     address: Address
     peer: IAddress
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionReady:
+    """
+    The handshake of a connection is done. Without TLS, that is at once; after a ``startTLS``, once more.
+
+    :ivar tls: the version, such as ``"TLSv1.3"``; None without TLS.
+    """
+
+    address: Address
+    peer: IAddress
+    tls: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionClosed:
-    """The transport of a connection is gone; its actor has ended or is about to."""
+    """
+    The transport of a connection is gone; its actor has ended or is about to.
+
+    :ivar reason: the exit reason: ``"normal"`` after a clean close.
+    :ivar tls: as in :class:`ConnectionReady`.
+    :ivar bytes_in: bytes that the peer sent, without TLS around them.
+    :ivar bytes_out: bytes that were written to it, likewise.
+    :ivar messages_in: messages that its actor took.
+    :ivar messages_out: writes.
+    :ivar duration: seconds since it was accepted.
+    """
 
     address: Address
     peer: IAddress
     reason: object
+    tls: str | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    messages_in: int = 0
+    messages_out: int = 0
+    duration: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +155,11 @@ class ConnectionRefused:
 
 @dataclass(frozen=True, slots=True)
 class DrainStarted:
-    """A server has stopped listening and serves its open connections on."""
+    """
+    A server has stopped listening and serves its open connections on.
+
+    :ivar connections: how many they are.
+    """
 
     connections: int
 
@@ -183,67 +217,3 @@ class Events(dict[type, tuple[Callable[[Any], None], ...]]):
                 raise
             except BaseException:
                 _log.failure("the listener {listener} failed on {event}", listener=listener, event=event)
-
-
-# What is logged is text, because a JSON log drops every other object.
-
-
-def log_crash(event: ActorCrashed) -> None:
-    """Log a crash; every system subscribes this one from the start."""
-    if event.failure is not None:
-        _log.failure("actor {address} crashed", event.failure, address=str(event.address))
-    else:
-        _log.error(
-            "actor {address} exited: {reason}", address=str(event.address), reason=safe_repr(event.reason)
-        )
-
-
-def log_restart(event: ActorRestarted) -> None:
-    """Log a restart; every system subscribes this one, too."""
-    _log.info(
-        "supervisor {supervisor} has restarted {child} as {address}; it had ended with {reason}",
-        supervisor=str(event.supervisor),
-        child=safe_repr(event.id),
-        address=str(event.address),
-        reason=safe_repr(event.reason),
-    )
-
-
-REFUSALS = 10
-"""Log lines about refused connections in a second. Who is refused may come again
-thousands of times a second, and would fill the disk."""
-
-
-def log_connections(events: Events, seconds: Callable[[], float]) -> None:
-    """
-    Log connections that come and go, at debug level, and those that are refused.
-
-    :param seconds: a clock, such as ``reactor.seconds``.
-    """
-    second = 0.0
-    refusals = 0
-
-    def opened(event: ConnectionOpened) -> None:
-        _log.debug("connection {address} from {peer}", address=str(event.address), peer=str(event.peer))
-
-    def closed(event: ConnectionClosed) -> None:
-        _log.debug(
-            "connection {address} closed: {reason}",
-            address=str(event.address),
-            reason=safe_repr(event.reason),
-        )
-
-    def refused(event: ConnectionRefused) -> None:
-        nonlocal second, refusals
-        now = seconds()
-        if now - second >= 1:
-            if refusals > REFUSALS:
-                _log.info("{count} more connections refused", count=refusals - REFUSALS)
-            second, refusals = now, 0
-        refusals += 1
-        if refusals <= REFUSALS:
-            _log.info("connection from {peer} refused: {reason}", peer=str(event.peer), reason=event.reason)
-
-    events.subscribe(ConnectionOpened, opened)
-    events.subscribe(ConnectionClosed, closed)
-    events.subscribe(ConnectionRefused, refused)

@@ -88,6 +88,7 @@ class ActorProtocol(Actor, Protocol):
     def handshakeCompleted(self) -> None:
         """TLS is ready; see ``IHandshakeListener``."""
         self.__connection.is_ready()
+        self.__connection.tell_ready()
 
     def readConnectionLost(self) -> None:
         """The peer will send no more; see ``IHalfCloseableProtocol``."""

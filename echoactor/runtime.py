@@ -32,9 +32,8 @@ from .events import (
     ActorSpawned,
     DeadLetter,
     Events,
-    log_crash,
-    log_restart,
 )
+from .logs import log_crash, log_restart
 from .mailbox import MailboxBound
 from .messages import is_error, is_same
 from .names import Names, check_name
@@ -90,6 +89,7 @@ class Runtime(Turns):
         self.events.subscribe(ActorRestarted, log_restart)
         self.dead_letters = 0
         self.is_stopping = False  # or has stopped
+        self._handled_by_ended = 0
         self._cells: dict[int, Cell] = {}
         self._names = Names()
         self._numbers = count(1)
@@ -226,6 +226,10 @@ class Runtime(Turns):
         """How many actors live."""
         return len(self._cells)
 
+    def count_handled(self) -> int:
+        """How many messages were taken so far, by those that have ended too."""
+        return self._handled_by_ended + sum(cell.handled for cell in self._cells.values())
+
     def cells(self) -> list[Cell]:
         """The living actors, in the order of their start; for the runtime alone."""
         return list(self._cells.values())
@@ -242,6 +246,7 @@ class Runtime(Turns):
         """
         cell.life = DEAD
         del self._cells[cell.address.number]
+        self._handled_by_ended += cell.handled
         try:
             if cell.ties is not None:
                 if cell.ties.name is not None:

@@ -89,6 +89,15 @@ class Server(Service):
         """Where it listens (``IAddress``), in the order of ``port``, ``tls_port``, ``endpoints``."""
         return [listener.port.getHost() for listener in self._listeners if listener.port is not None]
 
+    @property
+    def state(self) -> str:
+        """``"listening"``, ``"suspended"``, ``"draining"``, or ``"closed"``, also if a port is lost."""
+        if self._drained is not None:
+            return "draining"
+        if self._is_suspended:
+            return "suspended"
+        return "listening" if len(self.addresses) == len(self._listeners) else "closed"
+
     def privilegedStartService(self) -> None:
         """
         Open the ports.
@@ -104,12 +113,14 @@ class Server(Service):
             self._open()
             Service.startService(self)
             self._system.add_drain(self.drain)
+            self._system.servers.append(self)
 
     def stopService(self) -> Deferred[None]:
         """Drain; see :meth:`drain`."""
         if self.running:
             Service.stopService(self)
             self._system.remove_drain(self.drain)
+            self._system.servers.remove(self)
         return self.drain()
 
     def suspend(self) -> Deferred[None]:
@@ -169,9 +180,9 @@ class Server(Service):
             self.factory.abort("shutdown timeout")
 
         events = self._system.events
+        if DrainStarted in events:
+            events.emit(DrainStarted(self.connections))
         if self.connections:
-            if DrainStarted in events:
-                events.emit(DrainStarted(self.connections))
             deadline = self._system.timers.schedule(self.options.shutdown_timeout, abort)
             report = LoopingCall(self._report, deadline.time)
             report.clock = self._system.reactor

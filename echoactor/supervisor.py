@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from twisted.application.service import IService
@@ -22,7 +23,7 @@ from .messages import Call, Exit, Shutdown, is_error, is_reason
 from .services import ServiceActor
 from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
 
-__all__ = ["Request", "Supervising", "Supervisor", "supervised"]
+__all__ = ["Request", "Supervising", "Supervisor", "count_supervised", "supervised"]
 
 _log = Logger()
 
@@ -77,9 +78,13 @@ class Supervising(Actor):
         """Stop all children."""
         await self._stop_all()
 
-    def tell(self) -> tuple[ChildInfo, ...]:
-        """The children, in the order of their start."""
-        return tuple(child.tell() for child in self._children.values())
+    def tell(self, most: int | None = None) -> tuple[ChildInfo, ...]:
+        """The children, in the order of their start; the first ``most`` of them, if not all."""
+        return tuple(child.tell() for child in islice(self._children.values(), most))
+
+    def count(self) -> int:
+        """How many children it has, running or not."""
+        return len(self._children)
 
     # What the two do differently
 
@@ -287,9 +292,14 @@ class Supervising(Actor):
         return supervisor.call(Request("_add", ChildSpec.of(child)), timeout=None)
 
 
-def supervised(actor: object) -> tuple[ChildInfo, ...] | None:
-    """The children of an actor; None when it is no supervisor."""
-    return actor.tell() if isinstance(actor, Supervising) else None
+def supervised(actor: object, most: int | None = None) -> tuple[ChildInfo, ...] | None:
+    """The children of an actor, or the first ``most`` of them; None when it is no supervisor."""
+    return actor.tell(most) if isinstance(actor, Supervising) else None
+
+
+def count_supervised(actor: object) -> int | None:
+    """How many children an actor has; None when it is no supervisor."""
+    return actor.count() if isinstance(actor, Supervising) else None
 
 
 class Supervisor(Supervising):

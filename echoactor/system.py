@@ -39,6 +39,18 @@ class Resource(Protocol):
         """Be gone at once."""
 
 
+class SocketServer(Protocol):
+    """A socket server, for those who look at it."""
+
+    @property
+    def state(self) -> str:
+        """Whether it listens; see :class:`~echoactor.Server`."""
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections may be open at once."""
+
+
 class ActorSystem(Runtime, MultiService):
     """
     The actors of one process, and a Twisted service.
@@ -55,6 +67,7 @@ class ActorSystem(Runtime, MultiService):
         has none, and OTP's defaults.
     :param run_queue: chooses the order of turns; for simulations. With one
         given, what the reactor hands to a connection is never delivered at once.
+    :ivar servers: the socket servers that run in it.
     :raises TypeError: the reactor is none.
     """
 
@@ -74,6 +87,7 @@ class ActorSystem(Runtime, MultiService):
             self.setName(name)
         self._resources: dict[Resource, None] = {}
         self._drains: list[Callable[[], object]] = []
+        self.servers: list[SocketServer] = []
         self._supervisor: Address | None = None
         self._supervisor_spec = supervisor or SupervisorSpec()
         self._stop_has_begun = False
@@ -90,6 +104,15 @@ class ActorSystem(Runtime, MultiService):
             self._supervisor = self.spawn(Supervisor, self._supervisor_spec)
             wait_for_end(self, self._supervisor, None).addCallback(self._supervisor_ended)
         return self._supervisor
+
+    def is_supervised(self) -> bool:
+        """Whether the top supervisor lives, or was never asked for."""
+        return self._supervisor is None or self.is_alive(self._supervisor)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether its stop has begun: clients should go elsewhere."""
+        return self._stop_has_begun
 
     def start_child(self, child: Any) -> Deferred[Address | None]:
         """

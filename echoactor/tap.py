@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 import re
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IService, MultiService
-from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred, succeed
-from twisted.logger import Logger
+from twisted.application.service import IService
 from twisted.python.usage import Options as UsageOptions, UsageError
 
+from .access_log import AccessLog
+from .command import ALIASES, Command, dashed, in_words_of_the_command
 from .datagram import DatagramEcho
 from .echo import EchoFactory
-from .errors import CertificateError, ListenError
-from .events import log_connections
-from .notify import Notifier
+from .errors import CertificateError
+from .log_output import FORMATS, choose, printable
+from .logs import log_connections
 from .options import COUNT, Kind, ServerOptions, kind_of
 from .protocol import ConnectionSupervisor
 from .server import Server
@@ -30,14 +25,12 @@ from .specs import ChildSpec
 from .system import ActorSystem
 from .workers import Workers
 
+if TYPE_CHECKING:
+    from .admin import Observer
+
 __all__ = ["Options", "makeService"]
 
-_log = Logger()
-
 DEFAULT_PORT = 8080
-
-ALIASES = {"endpoints": "endpoint"}
-"""A command takes such an option once for each value."""
 
 SHORT = {"port": "p", "endpoint": "e"}
 
@@ -51,8 +44,42 @@ class Options(UsageOptions):
     :ivar server: what they come to, after parsing.
     :ivar udp: port of the echo of datagrams; None for no such echo.
     :ivar workers: how many processes serve; None for this one alone.
+    :ivar log_format: how the log is written.
     """
 
+    optParameters = [
+        (
+            *("log-format", None, None),
+            "text or json: one JSON object a line. Default: text, or what twist was told",
+        ),
+        (
+            *("access-log", None, None),
+            "file for a line about each connection that is over; - for the standard output. "
+            "SIGHUP opens it anew",
+        ),
+        (
+            *("admin", None, None),
+            "where metrics, health and the observer page are served over HTTP: a port of this machine alone, "
+            "such as 9090, or an endpoint such as unix:/run/echo-admin or tcp:9090, which needs "
+            "--admin-token-file or --admin-client-ca. Off by default",
+        ),
+        (
+            *("admin-token-file", None, None),
+            "file with the token that admin requests must have, as bearer token or password",
+        ),
+        (
+            *("admin-certificate", None, None),
+            "PEM file with key, certificate and chain, for admin over HTTPS",
+        ),
+        (
+            *("admin-client-ca", None, None),
+            "PEM file with the authorities that must have signed the certificates of admin's clients (mTLS)",
+        ),
+        (
+            *("admin-host", None, None),
+            "names by which admin is reached, beside localhost and addresses, with commas between them",
+        ),
+    ]
     synopsis = "[-p PORT] [-e ENDPOINT]... [option]..."
     longdesc = (
         "An echo server (RFC 862): each connection is an actor that sends back the bytes it receives. "
@@ -66,6 +93,7 @@ class Options(UsageOptions):
         self.server = ServerOptions()
         self.udp: int | None = None
         self.workers: int | None = None
+        self.log_format = "text"
 
     def take(self, name: str, text: str) -> None:
         """Take an option of the server's."""
@@ -75,7 +103,7 @@ class Options(UsageOptions):
             value = (*self._given.get(name, ()), *value)
         elif name in self._given:
             more = "; give further ports as --endpoint tcp:PORT" if name == "port" else ""
-            raise UsageError(f"{_dashed(name)}: given twice{more}")
+            raise UsageError(f"{dashed(name)}: given twice{more}")
         self._given[name] = value
 
     def opt_udp(self, text: str) -> None:
@@ -108,12 +136,24 @@ class Options(UsageOptions):
 
     def postOptions(self) -> None:
         """Put together what was given."""
+        for name, value in self.items():
+            if name.startswith("admin-") and value is not None and self["admin"] is None:
+                raise UsageError(f"--{name}: {value!r} is of no use without --admin")
+        if self["log-format"] not in (None, *FORMATS):
+            raise UsageError(f"--log-format: {self['log-format']!r} is neither text nor json")
+        if self["access-log"] == "-" and not self._is_in_foreground():
+            raise UsageError("--access-log: a daemon has no standard output; name a file, or use twistd -n")
         if not {"port", "tls_port", "endpoints"} & self._given.keys():
             self._given["port"] = DEFAULT_PORT
         try:
             self.server = ServerOptions(**self._given)
+            self.log_format = choose(self["log-format"], self.parent)
         except ValueError as error:
-            raise UsageError(_in_words_of_the_command(str(error))) from None
+            raise UsageError(in_words_of_the_command(str(error))) from None
+
+    def _is_in_foreground(self) -> bool:
+        parent: dict[str, Any] = self.parent or {}  # twistd's options, or twist's, or none
+        return bool(parent.get("nodaemon", True))
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
@@ -130,8 +170,7 @@ class Options(UsageOptions):
 
 def _end(text: str) -> SystemExit:
     """What ends the command with one line, whatever was in its arguments."""
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-    return SystemExit(f"echoactor: {line}")
+    return SystemExit(f"echoactor: {printable(text)}")
 
 
 def _parsed(name: str, kind: Kind, text: str) -> Any:
@@ -139,18 +178,7 @@ def _parsed(name: str, kind: Kind, text: str) -> Any:
     try:
         return kind.check(kind.parse(text))
     except ValueError as error:
-        raise UsageError(f"{_dashed(name)}: {error}") from None
-
-
-def _dashed(name: str) -> str:
-    """An option as the command has it."""
-    return "--" + ALIASES.get(name, name).replace("_", "-")
-
-
-def _in_words_of_the_command(text: str) -> str:
-    """A text about :class:`ServerOptions`, with the command's names."""
-    text = re.sub(r"^\w+(?=: )", lambda name: _dashed(name[0]), text)
-    return re.sub(r"`(\w+)`", lambda name: _dashed(name[1]), text)
+        raise UsageError(f"{dashed(name)}: {error}") from None
 
 
 def _option_method(name: str, kind: Kind, meaning: str) -> Callable[..., None]:
@@ -163,7 +191,7 @@ def _option_method(name: str, kind: Kind, meaning: str) -> Callable[..., None]:
         self.take(name, "yes")
 
     method = with_value if kind.placeholder else flag
-    method.__doc__ = _in_words_of_the_command(meaning)
+    method.__doc__ = in_words_of_the_command(meaning)
     return method
 
 
@@ -175,96 +203,36 @@ for _option in fields(ServerOptions):
         setattr(Options, f"opt_{SHORT[_name]}", _method)
 
 
-class _Command(MultiService):
-    """What only a command may do: end the process with one line when it cannot start, and handle signals."""
-
-    def __init__(self, system: ActorSystem, server: Server | Workers, children: Sequence[ChildSpec]) -> None:
-        super().__init__()
-        self._system = system
-        self._server = server
-        self._children = children
-        self._notifier = Notifier()
-        self._system.setServiceParent(self)
-
-    def privilegedStartService(self) -> None:
-        with _told_in_one_line():
-            super().privilegedStartService()
-
-    def startService(self) -> None:
-        for child in self._children:
-            self._system.start_child(child)
-        with _told_in_one_line():
-            super().startService()
-        reactor: Any = self._system.reactor
-        # After the reactor has installed its own, which end the process with the signal's status.
-        reactor.callWhenRunning(self._handle_signals)
-
-    def _handle_signals(self) -> None:
-        reactor: Any = self._system.reactor
-        stopping = False
-
-        def stop() -> None:
-            nonlocal stopping
-            if stopping:
-                self._system.abort()
-            else:
-                stopping = True
-                self._notifier.stopping()
-                reactor.stop()
-
-        def reload() -> None:
-            ensureDeferred(self._reload())
-
-        for number, action in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, reload)):
-            signal.signal(number, lambda *_, action=action: reactor.callFromThread(action))
-        ready: Deferred[None] = succeed(None)
-        if isinstance(self._server, Workers):
-            ready = self._server.ready
-            self._server.given_up.addCallback(self._fail)
-        ready.addCallback(lambda _: self._notifier.ready())
-
-    def _fail(self, why: str) -> None:
-        """End the process with status 1, while the reactor runs: the reactor knows of 0 and signals alone."""
-        _log.critical("{line}", line=f"echoactor: {_in_words_of_the_command(why)}")
-        atexit.register(os._exit, 1)
-        self._notifier.stopping()
-        reactor: Any = self._system.reactor
-        reactor.stop()
-
-    async def _reload(self) -> None:
-        """Load the certificates again; whatever is wrong with them, the service goes on."""
-        self._notifier.reloading()
-        try:
-            await maybeDeferred(self._server.reload)
-        except CertificateError as error:
-            _log.error("nothing was reloaded: {error}", error=str(error))
-        else:
-            _log.info("reloaded")
-        self._notifier.ready()
+def _access_log(system: ActorSystem, options: Options) -> AccessLog:
+    """:raises SystemExit: its file cannot be opened."""
+    try:
+        return AccessLog(system.events, options["access-log"], options.log_format)
+    except OSError as error:
+        raise _end(f"--access-log: {options['access-log']!r}: {error.strerror}") from None
 
 
-@contextmanager
-def _told_in_one_line() -> Iterator[None]:
+def _observer(system: ActorSystem, options: Options) -> Observer:
     """
-    Let a ListenError end the process with its text alone.
+    What ``--admin`` asks for.
 
-    It stays an ordinary exception on its way out, and is not SystemExit: for
-    an exception, twistd removes its pidfile and tells the process that waits
-    while it daemonizes.
+    :raises SystemExit: it cannot be had.
     """
     try:
-        yield
-    except ListenError:
-        traceback_hook = sys.excepthook
+        from .admin import Observer  # not earlier: it brings a web server along, which few want
 
-        def hook(kind: Any, error: BaseException, traceback: Any) -> None:
-            if isinstance(error, ListenError):
-                print(f"echoactor: {error}", file=sys.stderr)
-            else:
-                traceback_hook(kind, error, traceback)
-
-        sys.excepthook = hook
-        raise
+        return Observer(
+            system,
+            options["admin"],
+            token_file=options["admin-token-file"],
+            certificate=options["admin-certificate"],
+            client_ca=options["admin-client-ca"],
+            hosts=[host for host in (options["admin-host"] or "").split(",") if host],
+        )
+    except ImportError as error:
+        raise _end(f"--admin: needs the package {error.name} (pip install 'echoactor[admin]')") from None
+    except (ValueError, CertificateError) as error:
+        text = re.sub(r"^(\w+)(?=: )|`(\w+)`", lambda name: dashed(f"admin_{name[1] or name[2]}"), str(error))
+        raise _end(text.replace("--admin-endpoint", "--admin")) from None
 
 
 def makeService(options: Options) -> IService:
@@ -276,7 +244,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # not earlier: --reactor must come first
 
     system = ActorSystem(reactor, "echoactor")
-    log_connections(system.events, system.reactor.seconds)
+    log_connections(system.events)
     factory = EchoFactory(system)
     children = [ChildSpec(ConnectionSupervisor, factory, id="connections")]
     try:
@@ -285,9 +253,16 @@ def makeService(options: Options) -> IService:
         else:
             server, children = Workers(system, options.server, options.workers), []
     except (ValueError, CertificateError) as error:
-        raise _end(_in_words_of_the_command(str(error))) from None
+        raise _end(in_words_of_the_command(str(error))) from None
     server.setServiceParent(system)
-    command = _Command(system, server, children)
+    reloads: list[Callable[[], object]] = [server.reload]
+    if options["access-log"] is not None:
+        reloads.insert(0, _access_log(system, options).reopen)
+    if options["admin"] is not None:
+        observer = _observer(system, options)
+        observer.setServiceParent(system)
+        reloads.append(observer.reload)
+    command = Command(system, server, children, reloads)
     if options.udp is not None:
         DatagramEcho(reactor, options.udp, options.server).setServiceParent(command)
     return command

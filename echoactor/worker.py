@@ -18,8 +18,8 @@ from zope.interface import implementer
 from .actor import Actor
 from .echo import EchoFactory
 from .errors import CertificateError, ListenError
-from .events import log_connections
 from .listening import Place
+from .logs import log_connections
 from .pipe import Done, Drain, Message, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
 from .process import PIPE
 from .protocol import ConnectionSupervisor
@@ -45,7 +45,7 @@ def main() -> None:
 
     reactor: Any = installed
     system = ActorSystem(reactor, f"worker-{name}")
-    log_connections(system.events, reactor.seconds)
+    log_connections(system.events)
     orders = system.spawn(Orders)
 
     def received(order: Message, sockets: list[socket.socket]) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client.metrics_core import CounterMetricFamily
 from twisted.trial.unittest import SkipTest
 
 from echoactor import ServerOptions
+from echoactor.admin.metrics import HISTOGRAMS, NUMBERS
 from echoactor.tap import Options
 
 from .test_command import CommandTestCase
@@ -29,10 +31,14 @@ class DeployTests(CommandTestCase):
         return path
 
     def parsed(self, arguments: list[str]) -> ServerOptions:
+        """What the command's arguments come to for the server."""
+        return self.options(arguments).server
+
+    def options(self, arguments: list[str]) -> Options:
         """What the command's arguments come to."""
         options = Options()
         options.parseOptions(arguments)
-        return options.server
+        return options
 
     def test_systemd(self) -> None:
         """systemd accepts the units, and finds them well locked up."""
@@ -86,15 +92,55 @@ class DeployTests(CommandTestCase):
         self.assertEqual(service["spec"]["selector"], labels)
         self.assertLess(budget["spec"]["minAvailable"], deployment["spec"]["replicas"])
         [container] = template["spec"]["containers"]
-        [port] = container["ports"]
+        port, admin = container["ports"]
         options = self.parsed(container["args"])
         self.assertEqual(port["containerPort"], options.port)
         self.assertEqual(service["spec"]["ports"][0]["targetPort"], port["name"])
-        for probe in ("startupProbe", "readinessProbe"):
-            self.assertEqual(container[probe]["tcpSocket"]["port"], port["name"])
+        for probe, path in (("startup", "/readyz"), ("readiness", "/readyz"), ("liveness", "/healthz")):
+            asked = container[f"{probe}Probe"]["httpGet"]
+            self.assertEqual((asked["port"], asked["path"]), (admin["name"], path))
+        command = self.options(container["args"])
+        self.assertEqual(command["admin"], f"tcp:{admin['containerPort']}")
+        [mount] = container["volumeMounts"]
+        self.assertEqual(command["admin-token-file"], f"{mount['mountPath']}/token")
+        [volume] = template["spec"]["volumes"]
+        self.assertEqual(volume["name"], mount["name"])
         [_, wait] = container["lifecycle"]["preStop"]["exec"]["command"]
         needed = float(wait) + options.shutdown_timeout
         self.assertGreater(template["spec"]["terminationGracePeriodSeconds"], needed)
+
+    def test_grafana(self) -> None:
+        """The dashboard is JSON, and asks for metrics and labels that there are."""
+        dashboard = json.loads((DEPLOY / "grafana.json").read_text())
+        panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+        self.assertEqual(len({panel["id"] for panel in dashboard["panels"]}), len(dashboard["panels"]))
+        queries = [target["expr"] for panel in panels for target in panel["targets"]]
+        asked = {name for query in queries for name in re.findall(r"echoactor_\w+", query)}
+        there: set[str] = set()
+        labels = {"instance", "worker", "le"}
+        for kind, name, *_, label in NUMBERS:
+            there.add(f"echoactor_{name}" + ("_total" if kind is CounterMetricFamily else ""))
+            labels |= set() if label is None else {label}
+        for _, name, *_ in HISTOGRAMS:
+            there |= {f"echoactor_{name}_{part}" for part in ("bucket", "sum", "count", "gsum", "gcount")}
+        self.assertEqual(asked - there, set())
+        self.assertGreater(len(asked), 15)
+        used = set(re.findall(r"(\w+)=~?\"", " ".join(queries)))
+        for part in re.findall(r"by \(([^)]*)\)", " ".join(queries)):
+            used |= set(part.split(", "))
+        self.assertEqual(used - labels, set())
+
+    def test_grafana_queries(self) -> None:
+        """Prometheus can read each query of the dashboard."""
+        promtool = self.tool("promtool")
+        dashboard = json.loads((DEPLOY / "grafana.json").read_text())
+        queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
+        rules = [{"record": f"q{number}", "expr": query} for number, query in enumerate(queries)]
+        file = self.directory / "rules.yml"
+        text = yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]})
+        file.write_text(text.replace("$__rate_interval", "5m").replace("$instance", ".*"))
+        result = self.run_command(promtool, "check", "rules", str(file))
+        self.assertEqual(result.returncode, 0, result.stdout)
 
     def test_haproxy(self) -> None:
         """HAProxy accepts its configuration, and gives up idle connections before the server does."""

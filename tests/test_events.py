@@ -1,5 +1,8 @@
 """Events reach those who listen, and cost nothing else."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
 from unittest import mock
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
@@ -9,16 +12,13 @@ from zope.interface import implementer
 from echoactor import events
 from echoactor.errors import ActorExit
 from echoactor.events import (
-    REFUSALS,
     ActorEnded,
     ActorSpawned,
-    ConnectionRefused,
     DeadLetter,
     Events,
-    log_connections,
 )
 
-from .support import ActorTestCase, Adder, Recorder, log_lines
+from .support import ActorTestCase, Adder, Recorder
 
 
 class EventsTests(SynchronousTestCase):
@@ -64,6 +64,19 @@ class EventsTests(SynchronousTestCase):
             self.assertEqual(len(self.flushLoggedErrors()), 1)
 
 
+class DocumentTests(SynchronousTestCase):
+    def test_table(self) -> None:
+        """docs/observing.rst lists each event with all its fields, in their order, and no other."""
+        text = (Path(__file__).parent.parent / "docs" / "observing.rst").read_text()
+        table = text[text.index("\nEvents\n---") :]
+        rows = re.findall(r"\n``([A-Z]\w+)`` +((?:``\w+``,?\s+)*``\w+``)", table)
+        documented = {name: re.findall(r"\w+", names) for name, names in rows}
+        kinds = {name: getattr(events, name) for name in events.__all__ if name != "Events"}
+        self.assertEqual(
+            documented, {name: [one.name for one in fields(kind)] for name, kind in kinds.items()}
+        )
+
+
 class RuntimeEventTests(ActorTestCase):
     def test_life_of_an_actor(self) -> None:
         """Spawn and end of an actor are events, with its address and reason."""
@@ -84,23 +97,10 @@ class RuntimeEventTests(ActorTestCase):
         address = self.spawn(Adder)
         address.send(ZeroDivisionError("boom"))
         self.settle()
-        [event] = [event for event in logged if event.get("log_namespace") == "echoactor.events"]
+        [event] = [event for event in logged if event.get("log_namespace") == "echoactor.logs"]
         self.assertEqual((event["log_level"], event["address"]), (LogLevel.critical, str(address)))
         self.assertIn("in receive", event["log_failure"].getTraceback())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_refusals_are_rationed(self) -> None:
-        """However many connections are refused, some lines a second say so, and then how many more."""
-        lines = log_lines(self, "echoactor.events")
-        log_connections(self.system.events, self.clock.seconds)
-        refusal = ConnectionRefused(None, "too many connections")
-        self.clock.advance(1)
-        for _ in range(1000):
-            self.system.events.emit(refusal)
-        self.assertEqual(lines, ["connection from None refused: too many connections"] * REFUSALS)
-        self.clock.advance(1)
-        self.system.events.emit(refusal)
-        self.assertEqual(lines[REFUSALS:], ["990 more connections refused", lines[0]])
 
     def test_dead_letter(self) -> None:
         """A message to a dead address is an event."""

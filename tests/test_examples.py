@@ -54,6 +54,18 @@ class ExampleTests(CommandTestCase):
         lines = [f"{name}: request {number} after {ticks} ticks\n" for name, number, ticks in passed]
         self.assertEqual((result.stdout, result.returncode), ("".join(lines), 0))
 
+    def test_observed(self) -> None:
+        """The bakery sells bread, lives through a cat, and shows itself."""
+        with self.serving(*self.python("observed.py", "0", "0")):
+            client = self.connect().makefile("rwb", buffering=0)
+            client.write(b"bread\nbread\n")
+            self.assertEqual((client.readline(), client.readline()), (b"a loaf\n", b"a loaf\n"))
+            client.write(b"cat\nbread\n")
+            self.assertIn(client.readline()[:6], (b"a loaf", b"sorry:"))
+            self.wait_for(lambda: self.log().count("has restarted") == 3, "three ovens started again")
+            url = f"http://127.0.0.1:{self.ports()[-1]}/"
+            self.assertIn(b"supervisor", urlopen(url).read())
+
     def test_supervised_echo(self) -> None:
         """A crash of a connection ends that one alone, and one of the counter lets it count anew."""
         with self.serving(*self.python("supervised_echo.py", "0")) as child:

@@ -101,6 +101,17 @@ class InfoTests(ActorTestCase):
             self.settle()
             self.assertEqual((self.info(address).mailbox, self.info(address).handled), expected)
 
+    def test_count_of_all(self) -> None:
+        """Messages stay counted when the actor that handled them has ended."""
+        addresses = [self.spawn(Adder), self.spawn(adder)]
+        for address in addresses:
+            address.send(1)
+            address.send(2)
+        self.settle()
+        addresses[0].exit("shutdown")
+        self.settle()
+        self.assertEqual((self.system.count_actors(), self.system.count_handled()), (1, 4))
+
     def test_dead(self) -> None:
         """Of a dead actor there is nothing to tell."""
         address = self.spawn(Adder)

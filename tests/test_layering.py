@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 PACKAGE = Path(__file__).parent.parent / "echoactor"
 
 ROOMS = """
-    errors address messages events timers mailbox signals names calls delayed turns actor cell styles
+    errors address messages events logs timers mailbox signals names calls delayed turns actor cell styles
     runtime specs children services supervisor dynamic_supervisor inspection system groups
     networks options descriptors poller transport gate connection protocol echo proxy_protocol tls listening
-    datagram notify server pipe sockets process workers worker tap testing __init__
+    datagram notify server pipe sockets process workers worker log_output access_log command tap testing
+    __init__
 """.split()
 """In this order: each may import those before it."""
 
@@ -25,9 +27,19 @@ APART = ["uvloopreactor"]
 LOAD_ROOMS = "options figures connection opening client report display command __init__".split()
 """The same for the load client, which must not be made of what it measures: it imports nothing else."""
 
+ADMIN_ROOMS = """
+    access site health figures metrics text recorder sample tree view watch stream page observer screen top
+    __init__
+""".split()
+"""Of the package ``admin``, likewise. It may import the rooms above as far as ``server``."""
 
-def imports_of(source: str) -> set[str]:
-    """The modules of the package that a module imports, imports for typing aside."""
+
+def imports_of(source: str, level: int = 1) -> set[str]:
+    """
+    The modules of the package that a module imports, imports for typing aside.
+
+    :param level: how many dots; 2 in a package below, for what is outside of it.
+    """
     found: set[str] = set()
 
     class Visitor(ast.NodeVisitor):
@@ -36,9 +48,9 @@ def imports_of(source: str) -> set[str]:
                 self.generic_visit(node)
 
         def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-            if node.level:
+            if node.level == level:
                 found.update([node.module] if node.module else [name.name for name in node.names])
-            elif (node.module or "").startswith("echoactor"):
+            elif not node.level and (node.module or "").startswith("echoactor"):
                 found.add((node.module or "").partition(".")[2] or "__init__")
 
         def visit_Import(self, node: ast.Import) -> None:
@@ -57,6 +69,7 @@ class LayeringTests(SynchronousTestCase):
         """A module imports only modules before it."""
         for place, room in enumerate(ROOMS):
             imported = imports_of((PACKAGE / f"{room}.py").read_text())
+            imported -= {"admin"} if room == "tap" else set()
             self.assertEqual(imported - set(ROOMS[:place]), set(), f"{room} imports too much")
 
     def test_apart(self) -> None:
@@ -74,6 +87,23 @@ class LayeringTests(SynchronousTestCase):
             self.assertNotIn("twisted", source, room)
             self.assertEqual(imports_of(source) - set(LOAD_ROOMS[:place]), set(), f"{room} imports too much")
 
+    def test_admin(self) -> None:
+        """The modules of admin import only those before them and the server's; tap alone imports admin."""
+        self.assertEqual(sorted(file.stem for file in (PACKAGE / "admin").glob("*.py")), sorted(ADMIN_ROOMS))
+        outside = set(ROOMS[: ROOMS.index("server") + 1])
+        for place, room in enumerate(ADMIN_ROOMS):
+            source = (PACKAGE / "admin" / f"{room}.py").read_text()
+            self.assertEqual(
+                imports_of(source, 1) - set(ADMIN_ROOMS[:place]), set(), f"{room} imports too much"
+            )
+            self.assertEqual(imports_of(source, 2) - outside, set(), f"{room} imports too much")
+        importers = [
+            file.stem
+            for file in PACKAGE.glob("*.py")
+            if re.search(r"from \.admin|\badmin import", file.read_text())
+        ]
+        self.assertEqual(importers, ["tap"])
+
     def test_the_check_sees_imports(self) -> None:
         """The check itself sees each form of import, and leaves those for typing alone."""
         source = "from .a import x\nfrom . import b\nimport echoactor\nfrom echoactor.c import y\n"
@@ -82,7 +112,13 @@ class LayeringTests(SynchronousTestCase):
 
     def test_no_reactor_at_import(self) -> None:
         """Importing the package, the command or the plugin installs no reactor."""
-        for module in ("echoactor", "echoactor.tap", "echoactor.server", "twisted.plugins.echoactor_plugin"):
+        for module in (
+            "echoactor",
+            "echoactor.tap",
+            "echoactor.server",
+            "echoactor.admin",
+            "twisted.plugins.echoactor_plugin",
+        ):
             code = f"import sys, {module}; sys.exit('twisted.internet.reactor' in sys.modules)"
             self.assertEqual(subprocess.run([sys.executable, "-c", code], check=False).returncode, 0, module)
 

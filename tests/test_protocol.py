@@ -26,7 +26,14 @@ from echoactor import (
 )
 from echoactor.connection import MAILBOX_LIMIT
 from echoactor.errors import CalleeExited, NotAnActor
-from echoactor.events import ActorEnded, ActorSpawned, ConnectionClosed, ConnectionOpened, ConnectionRefused
+from echoactor.events import (
+    ActorEnded,
+    ActorSpawned,
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionReady,
+    ConnectionRefused,
+)
 from echoactor.options import ServerOptions
 
 from .support import ActorTestCase, ConnectionTestCase, Recorder
@@ -308,16 +315,19 @@ class ConnectionTests(WireTestCase):
         self.assertEqual(self.failureResultOf(pending, CalleeExited).value.reason, Shutdown("reset"))
 
     def test_events(self) -> None:
-        """Opening and closing are events, with the address, the peer and the reason."""
+        """Opening, readiness and closing are events, with address, peer, what was taken, and the reason."""
         heard: list[Any] = []
-        for kind in (ConnectionOpened, ConnectionClosed):
+        for kind in (ConnectionOpened, ConnectionReady, ConnectionClosed):
             self.system.events.subscribe(kind, heard.append)
         server = self.connect()
+        server.dataReceived(b"hello")
+        self.clock.advance(3)
         server.connectionLost(Failure(ConnectionDone()))
-        peer = self.wire.getPeer()
-        self.assertEqual(
-            heard, [ConnectionOpened(server.address, peer), ConnectionClosed(server.address, peer, "normal")]
-        )
+        [*begin, closed] = heard
+        one = (server.address, self.wire.getPeer())
+        self.assertEqual(begin, [ConnectionOpened(*one), ConnectionReady(*one, None)])
+        self.assertEqual((closed.address, closed.peer, closed.reason, closed.tls), (*one, "normal", None))
+        self.assertEqual((closed.messages_in, closed.duration), (1, 3.0))
 
     def test_first_step(self) -> None:
         """connectionMade is the first step, also when those who hear of the connection send to it at once."""

@@ -72,7 +72,7 @@ class DrainTests(MemoryTestCase):
     def test_without_connections(self) -> None:
         """With no connection open, a drain is over at once."""
         self.successResultOf(self.stop())
-        self.assertEqual((self.events, self.lines), ([DrainFinished(0)], []))
+        self.assertEqual((self.events, self.lines), ([DrainStarted(0), DrainFinished(0)], []))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_served_on(self) -> None:

@@ -19,6 +19,7 @@ from echoactor.tap import Options, makeService
 
 WORDS = [
     *("--" + option.name.replace("_", "-") for option in fields(ServerOptions)),
+    *("--" + name for name, *_ in Options.optParameters),
     *("-p", "-e", "--udp", "--endpoint", "--help", "--version", "--", "-", "0", "1", "1.5", "none", "tcp:0"),
     *("10.0.0.0/8", "::1", "x.pem", "--port=1", "--allow=,", "--reuse-port=1"),
 ]

@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from echoactor import Server, ServerOptions, Shutdown
 from echoactor.errors import CertificateError
-from echoactor.events import ConnectionClosed
+from echoactor.events import ConnectionClosed, ConnectionOpened, ConnectionReady
 from echoactor.tls import Certificates
 
 from .support import Authority, RealTestCase, log_lines
@@ -121,6 +121,25 @@ class ServingTests(TLSTestCase):
             with self.assertRaises(ssl.SSLError):
                 await self.names_of(server, name)
         self.assertEqual(await self.names_of(server, "a.example"), ["a.example"])
+
+    async def test_events(self) -> None:
+        """A connection is ready when its handshake is done, and that event and its end name the version."""
+        heard: list[Any] = []
+        for kind in (ConnectionOpened, ConnectionReady, ConnectionClosed):
+            self.system.events.subscribe(kind, heard.append)
+        server = self.serve_tls(certificate=self.authority.make("one.pem", "one.test"))
+
+        def talk() -> str | None:
+            with self.client(server, "one.test") as client:
+                self.echo(client)
+                return client.version()
+
+        version = await deferToThread(talk)
+        await server.wait_for_connections(0)
+        self.assertEqual(
+            [type(event) for event in heard], [ConnectionOpened, ConnectionReady, ConnectionClosed]
+        )
+        self.assertEqual([event.tls for event in heard[1:]], [version, version])
 
     async def test_client_certificates(self) -> None:
         """With an authority for clients, only those with its certificate get in, whatever host they name."""

@@ -85,6 +85,22 @@ class RunQueueTests(ActorTestCase):
         self.assertEqual(order, ["c", "b", "a"])
         self.assertFalse(system.delivers_at_once)
 
+    def test_sampler(self) -> None:
+        """The sampler is called once for each turn that is scheduled, and messages in turns are counted."""
+        turns: list[int] = []
+        self.system.sampler = lambda: turns.append(self.system.handled_in_turns)
+        address = self.spawn(Recorder, [])
+        del turns[:]
+        before = self.system.handled_in_turns
+        for _ in range(3):
+            address.send("one")
+        self.settle()
+        self.assertEqual((turns, self.system.handled_in_turns), ([before], before + 3))
+        for _ in range(2500):
+            address.send("many")
+        self.settle()
+        self.assertEqual(len(turns), 4)
+
     def test_dead_letters(self) -> None:
         """Sending to a dead address does nothing but count; also while stopping, and after."""
         address = self.spawn(Adder)

@@ -30,6 +30,7 @@ SECONDS = 30
 def uvloop_reactor(case: Any) -> Any:
     """Make a reactor on a loop that is closed after the test."""
     import uvloop
+
     from echoactor.uvloopreactor import UvloopReactor
 
     loop = uvloop.new_event_loop()

@@ -1,0 +1,133 @@
+"""The observer of a system, as a service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
+
+from ..listening import Listener, endpoint_of
+from ..options import ServerOptions
+from ..system import ActorSystem
+from ..tls import Certificates
+from .access import Access, description_of, is_private
+from .figures import Figures
+from .health import Health, why_not_alive, why_not_ready
+from .metrics import Metrics, Snapshots
+from .page import page_parts
+from .site import Root, Site
+from .watch import Watch
+
+__all__ = ["Observer"]
+
+
+class Observer(Service):
+    """
+    Shows a system over HTTP: a live page, metrics, health. It changes nothing.
+
+    It is a service; put it under the system, and it is there until the system has drained::
+
+        Observer(system, 9090).setServiceParent(system)
+
+    :param system: what it shows.
+    :param endpoint: where it listens: a port of this machine's loopback interface, or a server endpoint of
+        Twisted's, such as ``unix:/run/echo-admin`` or ``tcp:9090``. One that others can reach needs a token
+        file or ``client_ca``.
+    :param token_file: holds the token that requests must have.
+    :param certificate: PEM file with key, certificate and chain, for HTTPS.
+    :param client_ca: PEM file with the authorities that clients' certificates must be signed by.
+    :param hosts: names by which it is reached, beside ``localhost`` and addresses.
+    :param read: gives the figures of several processes, by worker, or a Deferred of them, where ``system``
+        is not all there is.
+    :raises ValueError: one of these is wrong; the text names it, and says what would be right.
+    :raises CertificateError: a certificate cannot be used; the text names the file.
+    """
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        endpoint: int | str,
+        *,
+        token_file: str | None = None,
+        certificate: str | None = None,
+        client_ca: str | None = None,
+        hosts: Iterable[str] = (),
+        read: Callable[[], Snapshots | Deferred[Snapshots]] | None = None,
+    ) -> None:
+        description = description_of(endpoint)
+        if client_ca is not None and certificate is None:
+            raise ValueError(f"client_ca: {client_ca!r} needs `certificate`, the server's own")
+        if not is_private(description) and token_file is None and client_ca is None:
+            why = f"{description!r} may be reached from other machines, and then `token_file` is needed"
+            raise ValueError(
+                f"endpoint: {why}, or `client_ca`; a number alone is a port of this machine only"
+            )
+        self._access = Access(token_file, hosts)
+        self._watch = Watch(system)
+        self.figures = Figures(system)
+        self._site = Site(self._tree(system, read or self._read), self._access, system.timers, system.reactor)
+        factory: IProtocolFactory = self._site
+        self._certificates: Certificates | None = None
+        if certificate is not None:
+            options = ServerOptions(tls_port=0, certificate=certificate, client_ca=client_ca)
+            self._certificates = Certificates(options)
+            factory = self._certificates.factory(factory, system.reactor)
+        reactor: Any = system.reactor
+        try:
+            where = endpoint_of(reactor, description)
+        except ValueError as error:
+            raise ValueError(f"endpoint: {error}") from None
+        self._listener = Listener(where, factory, f"admin, {description}", self._site.gate, system.timers)
+
+    @property
+    def address(self) -> Any:
+        """Where it listens (``IAddress``); None when it does not."""
+        return None if self._listener.port is None else self._listener.port.getHost()
+
+    def privilegedStartService(self) -> None:
+        """
+        Open the port.
+
+        :raises ListenError: it cannot be opened; the text says why.
+        """
+        super().privilegedStartService()
+        self._listener.open()
+
+    def startService(self) -> None:
+        """Open the port, unless it is open."""
+        self._listener.open()
+        super().startService()
+        self.figures.start()
+
+    def stopService(self) -> Deferred[None]:
+        """Close the port and all connections."""
+        super().stopService()
+        self.figures.stop()
+        self._watch.stop()
+        self._site.close()
+        return self._listener.close()
+
+    def reload(self) -> None:
+        """
+        Read the token and the certificates again.
+
+        :raises ValueError, CertificateError: one cannot be used, and stays as it was.
+        """
+        self._access.reload()
+        if self._certificates is not None:
+            self._certificates.reload()
+
+    def _read(self) -> Snapshots:
+        return {"0": self.figures.snapshot()}
+
+    def _tree(self, system: ActorSystem, read: Callable[[], Any]) -> Root:
+        root = Root()
+        root.putChild(b"healthz", Health(lambda: why_not_alive(system)))
+        root.putChild(b"readyz", Health(lambda: why_not_ready(system)))
+        root.putChild(b"metrics", Metrics(read))
+        for path, part in page_parts(self._watch).items():
+            root.putChild(path, part)
+        return root

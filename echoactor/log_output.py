@@ -1,0 +1,209 @@
+"""How the command writes its log: as text or JSON, and never so much of the same that it fills the disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from math import isfinite
+from typing import Any
+
+from twisted.logger import (
+    FileLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    formatEventAsClassicLogText,
+)
+from zope.interface import implementer
+
+__all__ = ["FORMATS", "Rationed", "as_json", "as_text", "choose", "printable", "timestamp"]
+
+RATION = 10
+"""Lines of the same error in a second. Who causes one may do so thousands of
+times a second, and would fill the disk."""
+
+KINDS = 1000
+"""Different errors in a second that are told apart; further ones count as the same."""
+
+OWN = ("message", "time", "system", "format", "isError", "failure", "why")
+"""Fields of an event that are Twisted's, beside those that begin with ``log_``."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    """
+    Text of unknown origin, with all that is not printable escaped: that may steer a terminal, or end a line.
+
+    :param keep: what is not escaped all the same.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in keep else repr(one)[1:-1] for one in text)
+
+
+def timestamp(seconds: float) -> str:
+    """A time (seconds since 1970) as ISO 8601 has it, in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def as_text(event: LogEvent) -> str | None:
+    """An event as twistd writes it; lines after its first are indented, so none can be forged."""
+    text = formatEventAsClassicLogText(event)
+    return None if text is None else printable(text, "\n\t")
+
+
+def as_json(event: LogEvent) -> str | None:
+    """
+    An event as one line of JSON.
+
+    Its keys: ``time`` (ISO 8601, UTC), ``level``, ``logger``, ``message``; ``traceback`` where there is one;
+    ``fields``, what the message is made of, where that is text or a number.
+    """
+    failure = event.get("log_failure")
+    fields = {
+        key: value
+        for key, value in event.items()
+        if _is_plain(value) and not key.startswith("log_") and key not in OWN
+    }
+    message = formatEvent(event)
+    if not message:
+        if failure is None:
+            return None
+        message = failure.getErrorMessage()
+    line: dict[str, Any] = {
+        "time": timestamp(event["log_time"]),
+        "level": getattr(event.get("log_level"), "name", "info"),
+        "logger": event.get("log_namespace", ""),
+        "message": message,
+    }
+    if fields:
+        line["fields"] = fields
+    if failure is not None:
+        line["traceback"] = failure.getTraceback()
+    return json.dumps(line) + "\n"
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON has it; it has neither infinity nor NaN."""
+    return isinstance(value, (str, int)) or (isinstance(value, float) and isfinite(value))
+
+
+FORMATS: dict[str, Callable[[LogEvent], str | None]] = {"text": as_text, "json": as_json}
+
+
+@implementer(ILogObserver)
+class Rationed:
+    """
+    Passes events on, and of the same error no more than ten a second; then it tells how many more there were.
+
+    The same are those of one message and, where there is an exception, of one
+    class; debug lines are not counted.
+
+    :param observer: to whom they are passed on.
+    """
+
+    def __init__(self, observer: Callable[[LogEvent], object]) -> None:
+        self._observer = observer
+        self._second = 0
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def __call__(self, event: LogEvent) -> None:
+        """Take an event."""
+        second = int(event["log_time"])
+        if second != self._second:
+            self._second = second
+            self._tell(event)
+        if event.get("log_level") is not LogLevel.debug:
+            kind = _kind_of(event)
+            if kind not in self._counts and len(self._counts) >= KINDS:
+                kind = ("", "lines of other kinds")
+            count = self._counts[kind] = self._counts.get(kind, 0) + 1
+            if count > RATION:
+                return
+        self._observer(event)
+
+    def _tell(self, event: LogEvent) -> None:
+        """A second is over: tell what was left out in it."""
+        counts, self._counts = self._counts, {}
+        for (namespace, text, *_), count in counts.items():
+            if count > RATION:
+                self._observer(
+                    {
+                        "log_format": "{count} more like this: {text}",
+                        "log_level": LogLevel.warn,
+                        "log_namespace": namespace,
+                        "log_time": event["log_time"],
+                        "count": count - RATION,
+                        "text": text,
+                    }
+                )
+
+
+def _kind_of(event: LogEvent) -> tuple[str, ...]:
+    """What is the same for events that differ in details alone."""
+    failure = event.get("log_failure")
+    text = event.get("log_format") or ""
+    if text in ("", "{log_text}", "{log_io}"):  # Twisted's old log, and what was printed
+        text = formatEvent(event)[:100]
+    return event.get("log_namespace") or "", text, "" if failure is None else failure.type.__qualname__
+
+
+# twistd makes an observer by its name, without arguments; what it should be is put here before.
+_choice: tuple[str, Mapping[str, Any]] = ("text", {})
+
+
+def choose(log_format: str | None, parent: Any) -> str:
+    """
+    Have the log written in a format, and rationed, by twistd or twist.
+
+    It stays theirs to open the file and to rotate it. An observer of the user's own (``twistd --logger``) is
+    left alone.
+
+    :param log_format: a name in :data:`FORMATS`; None for text, or for what twist was told.
+    :param parent: the options of twistd or of twist; None without them.
+    :returns: the format.
+    :raises ValueError: they do not go with the format.
+    """
+    global _choice
+    if parent is None:
+        return log_format or "text"
+    if "fileLogObserverFactory" in parent:  # twist
+        chosen: str = log_format or parent["logFormat"]
+        parent["fileLogObserverFactory"] = lambda file: _RationedFile(file, FORMATS[chosen])
+        return chosen
+    if parent.get("logger"):
+        if log_format is not None:
+            raise ValueError(f"log_format: {log_format!r} is not for twistd's --logger, which has its own")
+        return "text"
+    if parent.get("syslog") and log_format == "json":
+        raise ValueError("log_format: 'json' is not for twistd's --syslog, which has lines of its own")
+    _choice = (log_format or "text", dict(parent))
+    parent["logger"] = f"{__name__}.twistd_observer"
+    return _choice[0]
+
+
+def twistd_observer() -> ILogObserver:
+    """The observer that twistd would make itself, in the format that was chosen, and rationed."""
+    from twisted.scripts._twistd_unix import UnixAppLogger
+
+    log_format, options = _choice
+    observer: Any = UnixAppLogger(options)._getLogObserver()  # opens and rotates the file
+    if isinstance(observer, FileLogObserver):
+        observer.formatEvent = FORMATS[log_format]
+        return Rationed(observer)
+    return Rationed(LegacyLogObserverWrapper(observer))
+
+
+@implementer(ILogObserver)
+class _RationedFile(FileLogObserver):
+    """What twist wants of an observer."""
+
+    def __init__(self, file: Any, format_event: Callable[[LogEvent], str | None]) -> None:
+        super().__init__(file, format_event)
+        self._rationed = Rationed(super().__call__)
+
+    def __call__(self, event: LogEvent) -> None:
+        self._rationed(event)

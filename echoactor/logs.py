@@ -1,0 +1,63 @@
+"""What is logged of the events."""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+from twisted.python.reflect import safe_repr
+
+from .events import (
+    ActorCrashed,
+    ActorRestarted,
+    ConnectionClosed,
+    ConnectionOpened,
+    ConnectionRefused,
+    Events,
+)
+
+__all__ = ["log_connections", "log_crash", "log_restart"]
+
+_log = Logger()
+
+# What is logged is text, because a JSON log drops every other object.
+
+
+def log_crash(event: ActorCrashed) -> None:
+    """Log a crash; every system subscribes this one from the start."""
+    if event.failure is not None:
+        _log.failure("actor {address} crashed", event.failure, address=str(event.address))
+    else:
+        _log.error(
+            "actor {address} exited: {reason}", address=str(event.address), reason=safe_repr(event.reason)
+        )
+
+
+def log_restart(event: ActorRestarted) -> None:
+    """Log a restart; every system subscribes this one, too."""
+    _log.info(
+        "supervisor {supervisor} has restarted {child} as {address}; it had ended with {reason}",
+        supervisor=str(event.supervisor),
+        child=safe_repr(event.id),
+        address=str(event.address),
+        reason=safe_repr(event.reason),
+    )
+
+
+def log_connections(events: Events) -> None:
+    """Log connections that come and go, at debug level, and those that are refused."""
+
+    def opened(event: ConnectionOpened) -> None:
+        _log.debug("connection {address} from {peer}", address=str(event.address), peer=str(event.peer))
+
+    def closed(event: ConnectionClosed) -> None:
+        _log.debug(
+            "connection {address} closed: {reason}",
+            address=str(event.address),
+            reason=safe_repr(event.reason),
+        )
+
+    def refused(event: ConnectionRefused) -> None:
+        _log.info("connection from {peer} refused: {reason}", peer=str(event.peer), reason=event.reason)
+
+    events.subscribe(ConnectionOpened, opened)
+    events.subscribe(ConnectionClosed, closed)
+    events.subscribe(ConnectionRefused, refused)
