@@ -11,10 +11,20 @@ writes wait here, where they can be counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IPullProducer, IPushProducer, ISSLTransport
+from twisted.internet.interfaces import (
+    ILoggingContext,
+    INegotiated,
+    IPullProducer,
+    IPushProducer,
+    ISSLTransport,
+    ISystemHandle,
+    ITCPTransport,
+    ITLSTransport,
+    IUNIXTransport,
+)
 from zope.interface import implementer, providedBy
 
 from .poller import Poller
@@ -130,8 +140,9 @@ class ConnectionTransport:
             transport.pauseProducing()
             self._poller.add(transport)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    if TYPE_CHECKING:  # what is forwarded, below
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @property
     def __providedBy__(self) -> Any:  # what zope.interface asks for
@@ -361,3 +372,26 @@ class ConnectionTransport:
         if self._waiting:
             waiting, self._waiting = bytes(self._waiting), None
             self._transport.write(waiting)
+
+
+FORWARDED = (
+    *(ITCPTransport, ITLSTransport, ISSLTransport, INegotiated, IUNIXTransport),
+    *(ISystemHandle, ILoggingContext),
+)
+"""Interfaces of Twisted's transports."""
+
+ALSO_FORWARDED = (
+    "TLS client connected disconnected disconnecting fileno hostname protocol reactor socket".split()
+)
+"""What is in none of them, and used by protocols all the same."""
+
+
+def _forwarded(name: str) -> property:
+    return property(lambda self: getattr(self._transport, name), doc=f"``{name}`` of the real transport.")
+
+
+# One by one. A ``__getattr__`` would be less to write, but with one, Python finds every attribute
+# of the class in a slower way: half as slow again, for a small message.
+for _name in (*ALSO_FORWARDED, *(_name for _interface in FORWARDED for _name in _interface)):
+    if not hasattr(ConnectionTransport, _name):
+        setattr(ConnectionTransport, _name, _forwarded(_name))
