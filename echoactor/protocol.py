@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from .actor import Actor
 from .address import Address
+from .cell import RUNNING, WAITING
 from .connection import Connection
 from .dynamic_supervisor import DynamicSupervisor
 from .events import ConnectionRefused
@@ -81,9 +82,28 @@ class ActorProtocol(Actor, Protocol):
     def dataReceived(self, data: bytes) -> None:
         """The peer sent ``data``; see ``IProtocol``."""
         self._bytes_in += len(data)
-        # take_in, written out: this runs for every read.
-        if not self._actor_cell.handle_now(self.receive, data):
+        # take_in and handle_now, written out in one: this runs for every read.
+        cell = self._actor_cell
+        system = cell.system
+        if cell.life is not WAITING or system.current is not None or not system.delivers_at_once:
             self.__connection.queue(self.receive, data, len(data))
+            return
+        system.current = cell
+        cell.life = RUNNING
+        cell.handled += 1
+        try:
+            result = self.receive(data)
+            if result is not None:
+                cell.take_result(result)
+        except BaseException as error:
+            cell.raised(error)
+        else:
+            if cell.arrived is None and cell.life is RUNNING:
+                cell.life = WAITING
+            else:
+                cell.end_step()
+        finally:
+            system.current = None
 
     def handshakeCompleted(self) -> None:
         """TLS is ready; see ``IHandshakeListener``."""

@@ -34,13 +34,13 @@ class CallbackCell(Cell):
                 self.handled += 1
                 result = self.actor.receive(arrived[0])
                 if result is not None:
-                    self._await(result)
+                    self.take_result(result)
                 if self.arrived is None and self.life is RUNNING:
-                    self.life = WAITING  # _end_step, written out
+                    self.life = WAITING  # end_step, written out
                     return 1
             else:
                 handled = self._handle_several()
-            self._end_step()
+            self.end_step()
         except BaseException as error:
             self.raised(error)
         return handled
@@ -64,14 +64,14 @@ class CallbackCell(Cell):
         try:
             result = handle(message)
             if result is not None:
-                self._await(result)
+                self.take_result(result)
         except BaseException as error:
             self.raised(error)
         else:
             if self.arrived is None and self.life is RUNNING:
-                self.life = WAITING  # _end_step, written out for the case that is hot
+                self.life = WAITING  # end_step, written out for the case that is hot
             else:
-                self._end_step()
+                self.end_step()
         finally:
             system.current = None
         return True
@@ -87,7 +87,7 @@ class CallbackCell(Cell):
         if not hasattr(finishing, "__await__"):
             return False
         self.life = RUNNING
-        self._await(_raise_after(finishing, error))
+        self.take_result(_raise_after(finishing, error))
         return True
 
     def await_begins(self) -> None:
@@ -114,7 +114,7 @@ class CallbackCell(Cell):
                 self.handled += 1
                 result = receive(message)
                 if result is not None:
-                    self._await(result)
+                    self.take_result(result)
             if not unread and self.backlog is unread:
                 self.backlog = None
         return handled or 1
@@ -136,7 +136,7 @@ class CallbackCell(Cell):
             self.actor = actor
             starting = actor.started()
             if starting is not None:
-                self._await(starting)
+                self.take_result(starting)
         else:
             self.awaited = None
             self._advance()
@@ -145,7 +145,7 @@ class CallbackCell(Cell):
         if self.args is not None and self.coroutine is None:
             self.has_started()
 
-    def _await(self, result: Any) -> None:
+    def take_result(self, result: Any) -> None:
         """``receive`` returned something, which may have to be awaited."""
         if hasattr(result, "__await__"):
             self.coroutine = result.__await__()
@@ -164,7 +164,7 @@ class CallbackCell(Cell):
         except StopIteration:
             self.coroutine = None
 
-    def _end_step(self) -> None:
+    def end_step(self) -> None:
         if self.life is DOOMED:
             self.meet_doom()
         elif self.life is RUNNING:
@@ -209,13 +209,13 @@ class CoroutineCell(Cell):
                 wants = self.coroutine.send(arrived[0])  # type: ignore[union-attr]  # it has begun
                 if wants is FIRST:
                     if self.arrived is None and self.life is RUNNING:
-                        self.life = WAITING  # _end_step, written out
+                        self.life = WAITING  # end_step, written out
                         return 1
                 else:
                     self.wants = self.heed(wants) or LOOK
             else:
                 steps = self._take_steps()
-            self._end_step()
+            self.end_step()
         except StopIteration:
             self._ended()
         except BaseException as error:
@@ -267,7 +267,7 @@ class CoroutineCell(Cell):
         else:
             self.system.end(self, "normal")
 
-    def _end_step(self) -> None:
+    def end_step(self) -> None:
         if self.life is DOOMED:
             self.meet_doom()
         elif self.life is RUNNING:

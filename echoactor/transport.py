@@ -154,38 +154,31 @@ class ConnectionTransport:
     def write(self, data: bytes) -> None:
         """Write; see ``ITransport``."""
         send = self._send
-        if send is None:
-            self._write_through(data)
-            return
         transport = self._transport
         # TLS is asked each time, because startTLS may come at any time, and
         # the socket would send clear text past it.
-        if transport.TLS or not isinstance(data, bytes):
-            transport.write(data)
-            self._no_longer_plain()
-            return
-        size = len(data)
-        try:
-            sent = send(data)
-        except OSError:
-            # Full, or broken; a broken one is reported by transport.write, in the ordinary way.
-            sent = 0
-        self.bytes_out += size
-        self.messages_out += 1
-        if sent != size:
-            transport.write(data[sent:])
-            self._send = None
-            self.filled()
-            self._register(streaming=False)
-
-    def _write_through(self, data: bytes) -> None:
-        """Write to the real transport, or let it wait while that is full."""
-        if self._is_full:
+        if send is not None and not transport.TLS and isinstance(data, bytes):
+            size = len(data)
+            try:
+                sent = send(data)
+            except OSError:
+                # Full, or broken; a broken one is reported by transport.write, in the ordinary way.
+                sent = 0
+            self.bytes_out += size
+            self.messages_out += 1
+            if sent != size:
+                transport.write(data[sent:])
+                self._send = None
+                self.filled()
+                self._register(streaming=False)
+        elif self._is_full:
             self._wait(data)
         else:
             self.bytes_out += len(data)
             self.messages_out += 1
-            self._transport.write(data)
+            transport.write(data)
+            if send is not None:
+                self._no_longer_plain()
 
     def _wait(self, data: bytes) -> None:
         """Let a write wait until those before it are sent."""
