@@ -17,7 +17,7 @@ from .datagram import DatagramEcho
 from .echo import EchoFactory
 from .errors import CertificateError
 from .log_output import FORMATS, choose, printable
-from .logs import log_connections
+from .logs import log_refusals
 from .options import COUNT, Kind, ServerOptions, kind_of
 from .protocol import ConnectionSupervisor
 from .server import Server
@@ -244,7 +244,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # not earlier: --reactor must come first
 
     system = ActorSystem(reactor, "echoactor")
-    log_connections(system.events)
+    log_refusals(system.events)
     factory = EchoFactory(system)
     children = [ChildSpec(ConnectionSupervisor, factory, id="connections")]
     try:

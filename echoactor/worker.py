@@ -19,7 +19,7 @@ from .actor import Actor
 from .echo import EchoFactory
 from .errors import CertificateError, ListenError
 from .listening import Place
-from .logs import log_connections
+from .logs import log_refusals
 from .pipe import Done, Drain, Message, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
 from .process import PIPE
 from .protocol import ConnectionSupervisor
@@ -45,7 +45,7 @@ def main() -> None:
 
     reactor: Any = installed
     system = ActorSystem(reactor, f"worker-{name}")
-    log_connections(system.events)
+    log_refusals(system.events)
     orders = system.spawn(Orders)
 
     def received(order: Message, sockets: list[socket.socket]) -> None:

@@ -124,11 +124,6 @@ class ServingTests(WorkersTestCase):
         for number in (1, 2):
             found = [line for line in lines if line.startswith(f"worker {number}: listening on IPv4Address(")]
             self.assertEqual(len(found), 1, lines)
-        clients = await self.in_thread(self.open_clients, 1)
-        self.assertEqual(await self.echoing(clients), 1)
-        await self.workers.figures()  # whose answers come after what was logged before
-        [who] = [line for line in lines if "connection <worker-" in line]
-        self.assertRegex(who, r"^worker (\d): connection <worker-\1\.")
 
     async def test_a_mute_worker(self) -> None:
         """Figures do not wait for ever for a worker that does not answer."""
