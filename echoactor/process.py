@@ -228,7 +228,7 @@ class _Process(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """What it writes past its log, such as the last words of an interpreter; see ``IProcessProtocol``."""
         for line in data.decode(errors="backslashreplace").splitlines():
-            _log.warn("worker {number} wrote: {line}", number=self._number, line=line)
+            _log.warn("worker {worker} wrote: {line}", worker=self._number, line=line)
 
     def processEnded(self, reason: Failure) -> None:
         """The process is gone; see ``IProcessProtocol``."""
