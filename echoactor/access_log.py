@@ -14,7 +14,7 @@ from twisted.python.reflect import safe_repr
 from .events import ConnectionClosed, Events
 from .log_output import printable, timestamp
 
-__all__ = ["AccessLog", "peer_text"]
+__all__ = ["AccessLog", "peer_text", "standard_output"]
 
 _log = Logger()
 
@@ -26,11 +26,12 @@ class AccessLog:
     :param events: the system's.
     :param file: a path, or ``-`` for the standard output.
     :param log_format: ``"text"`` or ``"json"``.
-    :raises OSError: the file cannot be opened.
+    :raises ValueError: the file cannot be opened; the text names it.
     """
 
     def __init__(self, events: Events, file: str, log_format: str = "text") -> None:
-        self._path = None if file == "-" else os.path.abspath(file)
+        self._name = file
+        self._path = None if file == "-" else os.path.abspath(file)  # a daemon goes to another directory
         self._line = _as_json if log_format == "json" else _as_text
         self._file = self._open()
         events.subscribe(ConnectionClosed, self._closed)
@@ -39,7 +40,7 @@ class AccessLog:
         """
         Open the file anew: it was moved away, by whoever rotates it.
 
-        :raises OSError: it cannot be opened; then lines go to the old one.
+        :raises ValueError: it cannot be opened; then lines go to the old one.
         """
         if self._path is not None:
             old, self._file = self._file, self._open()
@@ -47,15 +48,23 @@ class AccessLog:
 
     def _open(self) -> TextIO:
         if self._path is None:
-            # Not sys.stdout, which Twisted turns into its log.
-            return os.fdopen(os.dup(sys.__stdout__.fileno() if sys.__stdout__ else 1), "w", buffering=1)
-        return open(self._path, "a", buffering=1, encoding="utf-8")
+            return os.fdopen(os.dup(standard_output()), "w", buffering=1)
+        try:
+            # Each line is one write to its end: several processes may have it open.
+            return open(self._path, "a", buffering=1, encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"access_log: {self._name!r}: {error.strerror}") from None
 
     def _closed(self, event: ConnectionClosed) -> None:
         try:
             self._file.write(self._line(time.time(), event))
         except OSError as error:
             _log.error("--access-log: {path!r}: {cause}", path=self._path or "-", cause=error.strerror)
+
+
+def standard_output() -> int:
+    """Its descriptor. (``sys.stdout`` may be what Twisted has put there: its log.)"""
+    return sys.__stdout__.fileno() if sys.__stdout__ else 1
 
 
 def peer_text(peer: Any) -> str:

@@ -110,7 +110,7 @@ class Command(MultiService):
         for reload in self._reloads:
             try:
                 await maybeDeferred(reload)
-            except (CertificateError, ValueError, OSError) as error:
+            except (CertificateError, ValueError) as error:
                 _log.error("nothing was reloaded: {error}", error=str(error))
                 break
         else:

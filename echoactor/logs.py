@@ -5,16 +5,9 @@ from __future__ import annotations
 from twisted.logger import Logger
 from twisted.python.reflect import safe_repr
 
-from .events import (
-    ActorCrashed,
-    ActorRestarted,
-    ConnectionClosed,
-    ConnectionOpened,
-    ConnectionRefused,
-    Events,
-)
+from .events import ActorCrashed, ActorRestarted, ConnectionRefused, Events
 
-__all__ = ["log_connections", "log_crash", "log_restart"]
+__all__ = ["log_crash", "log_refusals", "log_restart"]
 
 _log = Logger()
 
@@ -42,22 +35,10 @@ def log_restart(event: ActorRestarted) -> None:
     )
 
 
-def log_connections(events: Events) -> None:
-    """Log connections that come and go, at debug level, and those that are refused."""
-
-    def opened(event: ConnectionOpened) -> None:
-        _log.debug("connection {address} from {peer}", address=str(event.address), peer=str(event.peer))
-
-    def closed(event: ConnectionClosed) -> None:
-        _log.debug(
-            "connection {address} closed: {reason}",
-            address=str(event.address),
-            reason=safe_repr(event.reason),
-        )
+def log_refusals(events: Events) -> None:
+    """Log connections that are refused; the others are for the access log."""
 
     def refused(event: ConnectionRefused) -> None:
         _log.info("connection from {peer} refused: {reason}", peer=str(event.peer), reason=event.reason)
 
-    events.subscribe(ConnectionOpened, opened)
-    events.subscribe(ConnectionClosed, closed)
     events.subscribe(ConnectionRefused, refused)

@@ -48,10 +48,16 @@ class Serve:
 
     :ivar options: its options; limits are this worker's share.
     :ivar places: the descriptions of where it will listen, each with whether TLS comes first there.
+    :ivar access_log: file for a line about each connection; None for none.
+    :ivar log_format: of these lines.
+    :ivar is_watched: whether somebody wants a snapshot of its figures.
     """
 
     options: ServerOptions
     places: tuple[tuple[str, bool], ...]
+    access_log: str | None = None
+    log_format: str = "text"
+    is_watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """An order: load the certificates again."""
+    """An order: open the access log anew, and load the certificates again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +108,12 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Said:
     """
-    A line for the log.
+    Something for the log.
 
-    :ivar level: the name of a log level of Twisted's.
-    :ivar namespace: of the logger.
-    :ivar text: with the traceback, if there is one.
+    :ivar event: as ``twisted.logger.eventAsJSON`` makes it.
     """
 
-    level: str
-    namespace: str
-    text: str
+    event: str
 
 
 Message = Serve | Resume | Suspend | Reload | Tell | Drain | Done | Said
@@ -135,10 +137,10 @@ def decode(line: bytes) -> Message:
     name, values = json.loads(line)
     match name:
         case "Serve":
-            options, places = ServerOptions(**values["options"]), values["places"]
-            return Serve(options, tuple((description, is_tls) for description, is_tls in places))
+            values["options"] = ServerOptions(**values["options"])
+            values["places"] = tuple((description, is_tls) for description, is_tls in values["places"])
         case "Resume":
-            return Resume(tuple(values["backlogs"]))
+            values["backlogs"] = tuple(values["backlogs"])
     message: Message = KINDS[name](**values)
     return message
 

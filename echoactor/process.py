@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,14 +13,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import Factory, ProcessProtocol
-from twisted.logger import Logger, LogLevel
+from twisted.logger import LogEvent, Logger, eventFromJSON, globalLogPublisher
 from twisted.python.failure import Failure
 
+from .access_log import standard_output
 from .actor import Actor
 from .errors import ActorError
 from .messages import Call, Exit
 from .options import ServerOptions
-from .pipe import Done, Drain, Pipe, Resume, Said, Serve
+from .pipe import Done, Drain, Pipe, Resume, Said
 from .system import ActorSystem
 
 if TYPE_CHECKING:
@@ -101,12 +103,12 @@ class Worker(Actor):
             self.exit("normal")
         me = self.address
         try:
-            self._process = _Process(self.system, self._number, me.send)
+            output = standard_output() if workers.access_log == "-" else "r"
+            self._process = _Process(self.system, self._number, me.send, output)
         except (OSError, ActorError) as error:
             self._fail(f"workers cannot be started: {error}")
         me.ended().addCallback(lambda _: self._process.abort())
-        options = share_of(workers.options, self._number, workers.number)
-        orders: list[Any] = [Serve(options, workers.sockets.places)]
+        orders: list[Any] = [workers.serve(self._number)]
         if not workers.is_suspended:
             orders.append(Resume(workers.sockets.backlogs))
         self._left = len(orders)
@@ -126,9 +128,8 @@ class Worker(Actor):
                 for one in sockets:
                     one.close()
                 reply(message)
-            case Said(level, namespace, text):
-                line = {"number": self._number, "text": text}
-                Logger(namespace).emit(LogLevel.levelWithName(level), "worker {number}: {text}", **line)
+            case Said(event):
+                globalLogPublisher(_as_said_by(self._number, eventFromJSON(event)))
             case _Ended(how):
                 self.exit("normal" if self._workers.is_draining else f"worker {self._number} {how}")
             case _Late(what):
@@ -138,6 +139,7 @@ class Worker(Actor):
 
     def terminate(self, reason: object) -> None:
         """Forget what is not answered any more."""
+        self._workers.listens_no_more(self._number)
         for _, sockets in self._asked:
             for one in sockets:
                 one.close()
@@ -170,6 +172,16 @@ class Worker(Actor):
         self.exit(why)
 
 
+def _as_said_by(number: int, event: LogEvent) -> LogEvent:
+    """A worker's event as one of the parent's, with the field ``worker``."""
+    return {
+        **event,
+        "log_format": f"worker {number}: {event.get('log_format') or ''}",
+        "log_time": time.time(),  # the pipe may be slow, and a log is in the order of time
+        "worker": number,
+    }
+
+
 class _Process(ProcessProtocol):
     """
     A worker's process, and the parent's end of its pipe.
@@ -179,10 +191,13 @@ class _Process(ProcessProtocol):
     :param system: whose reactor runs it.
     :param number: of the worker.
     :param tell: called with each message of the process, and at last with :class:`_Ended`.
+    :param output: a descriptor for its standard output, or ``"r"``: what it writes there is logged.
     :raises OSError: it cannot be started.
     """
 
-    def __init__(self, system: ActorSystem, number: int, tell: Callable[[object], None]) -> None:
+    def __init__(
+        self, system: ActorSystem, number: int, tell: Callable[[object], None], output: int | str
+    ) -> None:
         self._system = system
         self._number = number
         self._tell = tell
@@ -193,7 +208,7 @@ class _Process(ProcessProtocol):
         here, there = socket.socketpair()
         with here, there, open(os.devnull) as nothing:
             here.setblocking(False)
-            descriptors = {0: nothing.fileno(), 1: "r", 2: "r", PIPE: there.fileno()}
+            descriptors = {0: nothing.fileno(), 1: output, 2: "r", PIPE: there.fileno()}
             arguments = [str(number), reactor_module(reactor), ":".join(sys.path)]
             command = [sys.executable, "-c", PROGRAM, *arguments]
             reactor.spawnProcess(self, sys.executable, command, env=None, childFDs=descriptors)
@@ -213,7 +228,7 @@ class _Process(ProcessProtocol):
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """What it writes past its log, such as the last words of an interpreter; see ``IProcessProtocol``."""
         for line in data.decode(errors="backslashreplace").splitlines():
-            _log.warn("worker {number} wrote: {line}", number=self._number, line=line)
+            _log.warn("worker {worker} wrote: {line}", worker=self._number, line=line)
 
     def processEnded(self, reason: Failure) -> None:
         """The process is gone; see ``IProcessProtocol``."""

@@ -17,7 +17,7 @@ from .datagram import DatagramEcho
 from .echo import EchoFactory
 from .errors import CertificateError
 from .log_output import FORMATS, choose, printable
-from .logs import log_connections
+from .logs import log_refusals
 from .options import COUNT, Kind, ServerOptions, kind_of
 from .protocol import ConnectionSupervisor
 from .server import Server
@@ -203,15 +203,7 @@ for _option in fields(ServerOptions):
         setattr(Options, f"opt_{SHORT[_name]}", _method)
 
 
-def _access_log(system: ActorSystem, options: Options) -> AccessLog:
-    """:raises SystemExit: its file cannot be opened."""
-    try:
-        return AccessLog(system.events, options["access-log"], options.log_format)
-    except OSError as error:
-        raise _end(f"--access-log: {options['access-log']!r}: {error.strerror}") from None
-
-
-def _observer(system: ActorSystem, options: Options) -> Observer:
+def _observer(system: ActorSystem, options: Options, server: Server | Workers) -> Observer:
     """
     What ``--admin`` asks for.
 
@@ -227,6 +219,7 @@ def _observer(system: ActorSystem, options: Options) -> Observer:
             certificate=options["admin-certificate"],
             client_ca=options["admin-client-ca"],
             hosts=[host for host in (options["admin-host"] or "").split(",") if host],
+            others=server.snapshots if isinstance(server, Workers) else None,
         )
     except ImportError as error:
         raise _end(f"--admin: needs the package {error.name} (pip install 'echoactor[admin]')") from None
@@ -244,22 +237,32 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # not earlier: --reactor must come first
 
     system = ActorSystem(reactor, "echoactor")
-    log_connections(system.events)
-    factory = EchoFactory(system)
-    children = [ChildSpec(ConnectionSupervisor, factory, id="connections")]
+    log_refusals(system.events)
+    children: list[ChildSpec] = []
+    reloads: list[Callable[[], object]] = []
+    file = options["access-log"]
     try:
         if options.workers is None:
+            factory = EchoFactory(system)
             server: Server | Workers = Server(factory, options.server)
+            children.append(ChildSpec(ConnectionSupervisor, factory, id="connections"))
+            if file is not None:
+                reloads.append(AccessLog(system.events, file, options.log_format).reopen)
         else:
-            server, children = Workers(system, options.server, options.workers), []
+            server = Workers(
+                system,
+                options.server,
+                options.workers,
+                access_log=file,
+                log_format=options.log_format,
+                is_watched=options["admin"] is not None,
+            )
     except (ValueError, CertificateError) as error:
         raise _end(in_words_of_the_command(str(error))) from None
     server.setServiceParent(system)
-    reloads: list[Callable[[], object]] = [server.reload]
-    if options["access-log"] is not None:
-        reloads.insert(0, _access_log(system, options).reopen)
+    reloads.append(server.reload)
     if options["admin"] is not None:
-        observer = _observer(system, options)
+        observer = _observer(system, options, server)
         observer.setServiceParent(system)
         reloads.append(observer.reload)
     command = Command(system, server, children, reloads)

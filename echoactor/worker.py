@@ -6,20 +6,24 @@ import os
 import signal
 import socket
 import sys
+from copy import copy
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory
-from twisted.logger import ILogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
-from twisted.python.reflect import namedAny
+from twisted.logger import ILogObserver, LogEvent, Logger, eventAsJSON, globalLogBeginner
+from twisted.python.reflect import namedAny, safe_str
 from zope.interface import implementer
 
+from .access_log import AccessLog
 from .actor import Actor
 from .echo import EchoFactory
 from .errors import CertificateError, ListenError
+from .figures import Figures
 from .listening import Place
-from .logs import log_connections
+from .log_output import Rationed
+from .logs import log_refusals
 from .pipe import Done, Drain, Message, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
 from .process import PIPE
 from .protocol import ConnectionSupervisor
@@ -45,7 +49,7 @@ def main() -> None:
 
     reactor: Any = installed
     system = ActorSystem(reactor, f"worker-{name}")
-    log_connections(system.events)
+    log_refusals(system.events)
     orders = system.spawn(Orders)
 
     def received(order: Message, sockets: list[socket.socket]) -> None:
@@ -59,7 +63,8 @@ def main() -> None:
     reactor.adoptStreamConnection(PIPE, socket.AF_UNIX, factory)
     os.close(PIPE)
     log = PipeLog(pipe)
-    globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
+    # A storm here must not keep the parent from its work.
+    globalLogBeginner.beginLoggingTo([Rationed(log)], redirectStandardIO=False)
     # The last words have to be out before the process ends.
     reactor.addSystemEventTrigger(
         "before", "shutdown", lambda: system.stopService().addCallback(lambda _: log.stop())
@@ -75,6 +80,8 @@ class Orders(Actor):
 
     def __init__(self) -> None:
         self._ends = False
+        self._access_log: AccessLog | None = None
+        self._watched: Figures | None = None
 
     async def receive(self, message: Any) -> None:
         """Carry out an order, and answer it."""
@@ -94,7 +101,12 @@ class Orders(Actor):
 
     async def _carry_out(self, order: Message, sockets: list[socket.socket]) -> Done:
         match order:
-            case Serve(options, places):
+            case Serve(options, places, access_log, log_format, is_watched):
+                if access_log is not None:
+                    self._access_log = AccessLog(self.system.events, access_log, log_format)
+                if is_watched:
+                    self._watched = Figures(self.system)
+                    self._watched.start()
                 self._handed_in = [HandedIn(self.system.reactor) for _ in places]
                 factory = EchoFactory(self.system)
                 self._server = Server(
@@ -118,6 +130,8 @@ class Orders(Actor):
             case Suspend():
                 await self._server.suspend()
             case Reload():
+                if self._access_log is not None:
+                    self._access_log.reopen()
                 self._server.reload()
                 _log.info("reloaded")
             case Tell():
@@ -125,7 +139,9 @@ class Orders(Actor):
         return Done()
 
     def _figures(self) -> dict[str, Any]:
+        snapshot = {} if self._watched is None else {"snapshot": self._watched.snapshot()}
         return {
+            **snapshot,
             "pid": os.getpid(),
             "connections": self._server.connections,
             "arrivals": self._server.factory.gate.arrivals,
@@ -161,9 +177,13 @@ class PipeLog:
         if self._is_paused:
             self._left_out += 1
             return
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        level = event.get("log_level")
-        self._pipe.send(Said(getattr(level, "name", "info"), event.get("log_namespace", ""), text))
+        failure = event.get("log_failure")
+        if failure is not None:
+            # JSON has no exceptions. In place of this one, its text makes the same traceback.
+            told = copy(failure)
+            told.value = safe_str(failure.value)
+            event = {**event, "log_failure": told}
+        self._pipe.send(Said(eventAsJSON(event)))
 
     def stop(self) -> Deferred[None]:
         """

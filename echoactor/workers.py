@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.application.service import Service
@@ -9,8 +11,8 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succe
 
 from .errors import ActorError, CallFailed, CertificateError, ListenError
 from .options import ServerOptions
-from .pipe import Done, Drain, Message, Reload, Resume, Suspend, Tell
-from .process import Worker, name_of
+from .pipe import Done, Drain, Message, Reload, Resume, Serve, Suspend, Tell
+from .process import Worker, name_of, share_of
 from .sockets import SharedSockets
 from .specs import ChildSpec, SupervisorSpec
 from .system import ActorSystem
@@ -28,6 +30,9 @@ PERIOD = 30.0
 ANSWER_TIME = 10.0
 """Seconds for a worker to answer; it may be busy, but not so long."""
 
+SNAPSHOT_TIME = 2.0
+"""Seconds likewise for a snapshot: who asks wants those of the others, and Prometheus waits for 10."""
+
 
 class Workers(Service):
     """
@@ -41,6 +46,10 @@ class Workers(Service):
     :param system: the actors of the parent.
     :param options: of the whole server; endpoints are texts.
     :param number: how many workers.
+    :param access_log: file in which all of them write a line for each connection that is over, or ``-``
+        for the standard output; opened anew by :meth:`reload`.
+    :param log_format: of these lines, ``"text"`` or ``"json"``.
+    :param is_watched: whether :meth:`snapshots` will be asked for, for which the workers have to sample.
     :raises ValueError: an option is wrong, or does not go with workers; the text names it.
     :raises CertificateError: a certificate cannot be used; the text names the file.
 
@@ -49,7 +58,16 @@ class Workers(Service):
         its result is a line that says why. The system stops then.
     """
 
-    def __init__(self, system: ActorSystem, options: ServerOptions, number: int) -> None:
+    def __init__(
+        self,
+        system: ActorSystem,
+        options: ServerOptions,
+        number: int,
+        *,
+        access_log: str | None = None,
+        log_format: str = "text",
+        is_watched: bool = False,
+    ) -> None:
         if number > options.max_connections:
             raise ValueError(f"workers: {number} cannot share `max_connections` {options.max_connections}")
         for endpoint in options.endpoints:
@@ -60,6 +78,10 @@ class Workers(Service):
         self.system = system
         self.number = number
         self.options = options
+        # A daemon goes to another directory before its workers start.
+        self.access_log = access_log if access_log in (None, "-") else os.path.abspath(access_log)
+        self._log_format = log_format
+        self._is_watched = is_watched
         self.sockets = SharedSockets(system.reactor, options, number, system.timers)
         self.ready: Deferred[None] = Deferred()
         self.given_up: Deferred[str] = Deferred()
@@ -74,6 +96,20 @@ class Workers(Service):
     def addresses(self) -> list[Any]:
         """Where they listen (``IAddress``), in the order of ``port``, ``tls_port``, ``endpoints``."""
         return self.sockets.addresses
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections may be open in this process: none; each worker has its share."""
+        return 0
+
+    @property
+    def state(self) -> str:
+        """As a Server's; and ``"starting"`` while not all workers listen, one that is restarted included."""
+        if self.is_draining:
+            return "draining"
+        if self.is_suspended:
+            return "suspended"
+        return "listening" if len(self._listening) == self.number else "starting"
 
     def privilegedStartService(self) -> None:
         """
@@ -90,6 +126,7 @@ class Workers(Service):
             self._open()
             super().startService()
             self.system.add_drain(self.drain)
+            self.system.servers.append(self)
             for number in range(1, self.number + 1):
                 self._start(number)
 
@@ -98,6 +135,7 @@ class Workers(Service):
         if self.running:
             super().stopService()
             self.system.remove_drain(self.drain)
+            self.system.servers.remove(self)
         return self.drain()
 
     def suspend(self) -> Deferred[None]:
@@ -126,11 +164,11 @@ class Workers(Service):
 
     def reload(self) -> Deferred[None]:
         """
-        Load the certificates again in all workers, for connections to come.
+        Open the access log anew, and load the certificates again, in all workers, for connections to come.
 
         :returns: a Deferred that fires when it is done, or fails with
-            :exc:`~echoactor.errors.CertificateError`: one cannot be used, and the worker that
-            the text names has kept its own.
+            :exc:`~echoactor.errors.CertificateError`: a file cannot be used, and the worker that
+            the text names has kept what it had.
         """
         return ensureDeferred(self._order(Reload(), CertificateError))
 
@@ -143,6 +181,15 @@ class Workers(Service):
             ``arrivals`` (that ever came to this process), ``actors``, and more as there is more to tell.
         """
         return ensureDeferred(self._figures())
+
+    def snapshots(self) -> Deferred[Mapping[str, Mapping[str, Any]]]:
+        """
+        All figures of the workers, if they are watched.
+
+        :returns: a Deferred with what :meth:`~echoactor.figures.Figures.snapshot` has made in each
+            worker that answers soon, by its number as text.
+        """
+        return ensureDeferred(self._snapshots())
 
     def drain(self) -> Deferred[None]:
         """
@@ -157,7 +204,16 @@ class Workers(Service):
         self._drained.addCallback(lambda _: waiting.callback(None))
         return waiting
 
-    # What its actors tell
+    # For its actors
+
+    def serve(self, number: int) -> Serve:
+        """The first order for a worker."""
+        options = share_of(self.options, number, self.number)
+        return Serve(options, self.sockets.places, self.access_log, self._log_format, self._is_watched)
+
+    def listens_no_more(self, number: int) -> None:
+        """A worker ends."""
+        self._listening.discard(number)
 
     def listens(self, number: int) -> None:
         """A worker has started."""
@@ -223,9 +279,13 @@ class Workers(Service):
     async def _figures(self) -> list[dict[str, Any]]:
         return [{"worker": number, **(done.figures or {})} for number, done in await self._ask_all(Tell())]
 
-    async def _ask_all(self, order: Message) -> list[tuple[int, Done]]:
+    async def _snapshots(self) -> Mapping[str, Mapping[str, Any]]:
+        answers = await self._ask_all(Tell(), SNAPSHOT_TIME)
+        return {str(number): done.figures["snapshot"] for number, done in answers if done.figures}
+
+    async def _ask_all(self, order: Message, seconds: float | None = None) -> list[tuple[int, Done]]:
         """Their numbers and answers. One that is being restarted has none, and will start as things are."""
-        calls = [self.system.call(name, order, timeout=ANSWER_TIME) for name in self._names()]
+        calls = [self.system.call(name, order, timeout=seconds or ANSWER_TIME) for name in self._names()]
         answers = []
         for number, call in enumerate(calls, 1):
             try:

@@ -92,7 +92,9 @@ class AccessLogTests(ActorTestCase):
         moved = self.file.parent.with_name(self.file.parent.name + ".moved")
         self.file.parent.rename(moved)
         try:
-            self.assertRaises(FileNotFoundError, log.reopen)
+            with self.assertRaises(ValueError) as caught:
+                log.reopen()
+            self.assertEqual(str(caught.exception), f"access_log: '{self.file}': No such file or directory")
             self.close()
             self.assertEqual(len((moved / "access").read_text().splitlines()), 1)
         finally:

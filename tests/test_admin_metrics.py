@@ -19,10 +19,10 @@ from twisted.web.resource import Resource
 
 from echoactor import ChildSpec
 from echoactor.admin.access import Access
-from echoactor.admin.figures import Figures
 from echoactor.admin.metrics import HISTOGRAMS, NUMBERS, Metrics
 from echoactor.admin.site import Site
 from echoactor.events import ConnectionRefused
+from echoactor.figures import Figures
 
 from .support import ActorTestCase, Adder
 

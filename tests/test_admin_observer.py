@@ -10,12 +10,15 @@ import stat
 import time
 from typing import Any
 
+from twisted.internet.task import deferLater
+
 from echoactor import EchoFactory, ServerOptions
 from echoactor.admin import Observer
 from echoactor.admin.site import CONNECTIONS
 from echoactor.errors import CertificateError, ListenError
+from echoactor.figures import Figures
 
-from .support import Authority, RealTestCase
+from .support import Authority, RealTestCase, reactor
 
 TOKEN = "0123456789abcdef"
 
@@ -64,6 +67,16 @@ class ServingTests(ObserverTestCase):
         self.assertEqual(status, 200)
         self.assertIn('echoactor_actors{worker="0"}', body)
         self.assertEqual((await self.get(observer, "/"))[0], 200)
+
+    async def test_other_processes(self) -> None:
+        """Figures of further processes stand beside its own, each with its worker."""
+        figures = Figures(self.system)
+        self.addCleanup(figures.close)
+        observer = self.observe(others=lambda: deferLater(reactor, 0.01, lambda: {"7": figures.snapshot()}))
+        status, body = await self.get(observer, "/metrics")
+        self.assertEqual(status, 200)
+        for worker in ("0", "7"):
+            self.assertIn(f'echoactor_actors{{worker="{worker}"}}', body)
 
     async def test_other_hosts(self) -> None:
         """Requests for an unknown host are refused, on every path; a name that was given is known."""

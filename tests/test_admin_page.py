@@ -36,10 +36,10 @@ class PageTestCase(CommandTestCase):
 
     @contextlib.contextmanager
     def open(self, *command: str, **more: Any) -> Iterator[None]:
-        """Run a server and open its page. The page's port is the last one that it opens."""
+        """Run a server and open its page."""
         with self.serving(*command, **more):
-            self.wait_for(lambda: "(admin, tcp" in self.log(), "the page's port")
-            self.admin = self.ports()[-1]
+            found = self.wait_for(lambda: re.search(r"port=(\d+)\) \(admin", self.log()), "the page's port")
+            self.admin = int(found[1])
             self.browser.get(f"http://127.0.0.1:{self.admin}/")
             self.wait_until_live()
             yield
@@ -104,6 +104,16 @@ KEYS = {
 
 
 class PageTests(PageTestCase):
+    def test_workers(self) -> None:
+        """With workers, they are actors in the tree, and a line says that the connections are in them."""
+        is_shown = "return document.getElementById('others').checkVisibility()"
+        with self.open(*NODAEMON, "echoactor", "--port", "0", "--admin", "0", "--workers", "2"):
+            self.wait_for(lambda: self.script(is_shown), "the line")
+            self.wait_for(lambda: {"worker 1", "worker 2"} <= self.tree().keys(), "the workers")
+            self.assertEqual(self.complaints(), [])
+        with self.open(*NODAEMON, "echoactor", "--port", "0", "--admin", "0"):
+            self.assertFalse(self.script(is_shown))
+
     def test_a_connection(self) -> None:
         """The page loads; a new connection is there within two seconds, with its peer, and so is its end."""
         with self.open(*NODAEMON, "echoactor", "--port", "0", "--admin", "0"):

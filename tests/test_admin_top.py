@@ -57,6 +57,14 @@ class OnceTests(TopTestCase):
             self.assertRegex(text, rf"(?m)^127\.0\.0\.1:{client.getsockname()[1]} +Customer \d+ +\d+ B")
             self.assertNotIn("\x1b", text)
 
+    def test_workers(self) -> None:
+        """With workers, the first line says that the connections are in them."""
+        with self.serving(*NODAEMON, "echoactor", "--port", "0", "--admin", "0", "--workers", "2"):
+            found = self.wait_for(lambda: re.search(r"port=(\d+)\) \(admin", self.log()), "its port")
+            text, status = self.once(f"http://127.0.0.1:{found[1]}")
+        self.assertEqual(status, 0)
+        self.assertRegex(text, r"^echoactor  ● live \(connections are in its workers\)   actors ")
+
     def test_token(self) -> None:
         """It brings the token that the server wants, and says so when there is none."""
         token = self.directory / "token"

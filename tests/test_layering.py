@@ -16,7 +16,8 @@ ROOMS = """
     errors address messages events logs timers mailbox signals names calls delayed turns actor cell styles
     runtime specs children services supervisor dynamic_supervisor inspection system groups
     networks options descriptors poller transport gate connection protocol echo proxy_protocol tls listening
-    datagram notify server pipe sockets process workers worker log_output access_log command tap testing
+    datagram notify log_output access_log figures server pipe sockets process workers worker command tap
+    testing
     __init__
 """.split()
 """In this order: each may import those before it."""
@@ -28,7 +29,7 @@ LOAD_ROOMS = "options figures connection opening client report display command _
 """The same for the load client, which must not be made of what it measures: it imports nothing else."""
 
 ADMIN_ROOMS = """
-    access site health figures metrics text recorder sample tree view watch stream page observer screen top
+    access site health metrics text recorder sample tree view watch stream page observer screen top
     __init__
 """.split()
 """Of the package ``admin``, likewise. It may import the rooms above as far as ``server``."""

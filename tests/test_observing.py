@@ -41,6 +41,16 @@ STORM = """
 """A command whose connections cause a storm of crashes."""
 
 
+def get(port: str, path: str, **headers: str) -> tuple[int, str]:
+    """Status and body of what a port of this machine answers."""
+    try:
+        with urlopen(Request(f"http://127.0.0.1:{port}{path}", headers=headers), timeout=PATIENCE) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
 class LogTests(CommandTestCase):
     def json_lines(self, text: str) -> list[dict[str, Any]]:
         """What each line holds; each has to be a JSON object with the same keys."""
@@ -52,18 +62,18 @@ class LogTests(CommandTestCase):
 
     def test_json(self) -> None:
         """With ``--log-format json``, each line of the log is a JSON object, from the first to the last."""
-        arguments = ("--port", "0", "--log-format", "json")
+        arguments = ("--port", "0", "--log-format", "json", "--deny", "127.0.0.1")
         with self.serving(*NODAEMON, "echoactor", *arguments) as child:
-            self.check_echo()
-            self.wait_for(lambda: "closed: 'normal'" in self.log(), "the end of the connection")
+            self.connect()
+            self.wait_for(lambda: "refused: its" in self.log(), "the refusal")
             child.terminate()
             self.assertEqual(child.wait(PATIENCE), 0)
         lines = self.json_lines(self.log())
         messages = [line["message"] for line in lines]
         self.assertIn("Main loop terminated.", messages)
-        [closed] = [line for line in lines if line["message"].endswith("closed: 'normal'")]
-        self.assertEqual((closed["level"], closed["logger"]), ("debug", "echoactor.logs"))
-        self.assertRegex(closed["fields"]["address"], r"<echoactor\.\d+\.\d+>")
+        [refused] = [line for line in lines if line["message"].endswith("refused: its address is denied")]
+        self.assertEqual((refused["level"], refused["logger"]), ("info", "echoactor.logs"))
+        self.assertEqual(refused["fields"]["reason"], "its address is denied")
 
     def test_daemon(self) -> None:
         """As a daemon, too, and into the file that twistd was given, which it rotates on SIGUSR1."""
@@ -186,22 +196,14 @@ class AdminTests(CommandTestCase):
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and body of what admin answers."""
-        port = int(self.wait_for(lambda: re.search(r"port=(\d+)\) \(admin", self.log()), "listening")[1])
-        try:
-            with urlopen(
-                Request(f"http://127.0.0.1:{port}{path}", headers=headers), timeout=PATIENCE
-            ) as answer:
-                return answer.status, answer.read().decode()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
+        port = self.wait_for(lambda: re.search(r"port=(\d+)\) \(admin", self.log()), "listening")[1]
+        return get(port, path, **headers)
 
     def test_number(self) -> None:
         """``--admin PORT`` listens on the loopback interface, and shows what the server does."""
         with self.serving(*NODAEMON, "echoactor", "--port", "0", "--admin", "0") as child:
             self.assertEqual(self.get("/readyz"), (200, "ok\n"))
             self.check_echo()
-            self.wait_for(lambda: "closed: 'normal'" in self.log(), "the end of the connection")
             status, text = self.get("/metrics")
             self.assertEqual(status, 200)
             self.assertIn('echoactor_connections_accepted_total{worker="0"} 1.0', text)

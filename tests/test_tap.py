@@ -53,6 +53,13 @@ class OptionsTests(SynchronousTestCase):
         both = self.parsed("-p", "9", "-e", "tcp6:1", "--endpoint", "unix:/x")
         self.assertEqual(both, ServerOptions(port=9, endpoints=("tcp6:1", "unix:/x")))
 
+    def test_workers(self) -> None:
+        """What does not go with workers is one line that names the option."""
+        self.check_wrong(("--workers", "0"), "--workers: 0 is not a whole number from 1 on")
+        self.check_wrong(("--workers", "x"), "--workers: 'x' is not a number")
+        few = ("--workers", "3", "--max-connections", "2")
+        self.check_wrong(few, "--workers: 3 cannot share --max-connections 2")
+
     def test_each_option(self) -> None:
         """Each field of the server's options is an option of the command."""
         words = {

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.testing import StringTransport
-from twisted.logger import Logger
+from twisted.logger import LogEvent, Logger, LogLevel, eventFromJSON, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoactor import ServerOptions
-from echoactor.pipe import Done, Drain, Pipe, Said, Serve, Tell, decode
+from echoactor.events import ConnectionOpened
+from echoactor.pipe import Done, Drain, Pipe, Serve, Tell, decode
+from echoactor.testing import ClockSystem
 from echoactor.worker import Orders, PipeLog
 
 from .support import ActorTestCase
@@ -38,12 +40,18 @@ class PipeLogTests(SynchronousTestCase):
         self.observer = PipeLog(pipe)
         self.log = Logger("echoactor.test", observer=self.observer)
 
+    def events(self) -> list[LogEvent]:
+        """What was sent since this was asked last."""
+        return [eventFromJSON(said.event) for said in self.transport.sent()]
+
     def test_lines(self) -> None:
-        """Each event is sent with its level, logger and text."""
-        self.log.debug("it is {size}", size=1)
+        """Each event is sent with its level, logger and fields; an object in it as its text."""
+        self.log.debug("it is {size} of {what}", size=1, what=Transport)
         self.log.error("two\nlines")
-        expected = [Said("debug", "echoactor.test", "it is 1"), Said("error", "echoactor.test", "two\nlines")]
-        self.assertEqual(self.transport.sent(), expected)
+        first, second = self.events()
+        self.assertEqual((first["log_level"], first["log_namespace"]), (LogLevel.debug, "echoactor.test"))
+        self.assertEqual((formatEvent(first), first["size"]), (f"it is 1 of {Transport}", 1))
+        self.assertEqual((second["log_level"], formatEvent(second)), (LogLevel.error, "two\nlines"))
 
     def test_traceback(self) -> None:
         """A failure comes with its traceback."""
@@ -51,14 +59,14 @@ class PipeLogTests(SynchronousTestCase):
             raise ValueError("wrong")
         except ValueError:
             self.log.failure("crashed")
-        [said] = self.transport.sent()
-        self.assertEqual(said.level, "critical")
-        self.assertRegex(said.text, r"(?s)^crashed\nTraceback .*ValueError: wrong")
+        [event] = self.events()
+        self.assertEqual((event["log_level"], formatEvent(event)), (LogLevel.critical, "crashed"))
+        self.assertRegex(event["log_failure"].getTraceback(), r"(?s)^Traceback .*ValueError: wrong\n$")
 
     def test_old_events(self) -> None:
         """What is logged in Twisted's old way has no level, and is sent, too."""
         self.observer({"log_format": "old", "log_time": 0.0})
-        self.assertEqual(self.transport.sent(), [Said("info", "", "old")])
+        self.assertEqual([formatEvent(event) for event in self.events()], ["old"])
 
     def test_slow_parent(self) -> None:
         """While the parent does not read, lines are left out, and counted."""
@@ -68,10 +76,8 @@ class PipeLogTests(SynchronousTestCase):
         self.assertEqual(self.transport.sent(), [])
         self.observer.resumeProducing()
         self.log.info("again")
-        messages = self.transport.sent()
-        self.assertEqual(
-            [said.text for said in messages], ["3 lines were left out, as the log is slow", "again"]
-        )
+        lines = [formatEvent(event) for event in self.events()]
+        self.assertEqual(lines, ["3 lines were left out, as the log is slow", "again"])
         self.observer.resumeProducing()
         self.assertEqual(self.transport.sent(), [])
 
@@ -110,3 +116,17 @@ class OrdersTests(ActorTestCase):
         served, told = transport.sent()
         self.assertEqual(served, Done())
         self.assertEqual((told.figures["connections"], told.figures["arrivals"]), (0, 0))
+
+    def test_samples_only_when_watched(self) -> None:
+        """What ``/metrics`` wants is counted and sampled when that was ordered, and only then."""
+        for is_watched in (False, True):
+            system = ClockSystem(self.clock)
+            pipe, transport = connected_pipe()
+            orders = system.spawn(Orders)
+            orders.send(pipe)
+            orders.send((Serve(ServerOptions(), (), is_watched=is_watched), []))
+            orders.send((Tell(), []))
+            system.settle()
+            self.assertEqual("snapshot" in transport.sent()[1].figures, is_watched)
+            self.assertEqual(system.sampler is not None, is_watched)
+            self.assertEqual(ConnectionOpened in system.events, is_watched)

@@ -124,11 +124,33 @@ class ServingTests(WorkersTestCase):
         for number in (1, 2):
             found = [line for line in lines if line.startswith(f"worker {number}: listening on IPv4Address(")]
             self.assertEqual(len(found), 1, lines)
-        clients = await self.in_thread(self.open_clients, 1)
-        self.assertEqual(await self.echoing(clients), 1)
-        await self.workers.figures()  # whose answers come after what was logged before
-        [who] = [line for line in lines if "connection <worker-" in line]
-        self.assertRegex(who, r"^worker (\d): connection <worker-\1\.")
+
+    async def test_state(self) -> None:
+        """The state is that of all: listening when the last worker does, and not while one is restarted."""
+        workers = Workers(self.system, ServerOptions(port=0, interface="127.0.0.1"), 2)
+        self.assertEqual(self.system.servers, [])
+        states = [workers.state]
+        workers.setServiceParent(self.system)
+        self.system.startService()
+        self.addCleanup(self.system.stopService)
+        await workers.ready
+        self.assertEqual(self.system.servers, [workers])
+        states.append(workers.state)
+        pid = (await workers.figures())[0]["pid"]
+        os.kill(pid, signal.SIGKILL)
+
+        async def is_(state: str) -> bool:
+            return workers.state == state
+
+        await self.until(partial(is_, "starting"))
+        await self.until(partial(is_, "listening"))
+        await workers.suspend()
+        states.append(workers.state)
+        stopped = self.system.stopService()
+        states.append(workers.state)
+        await stopped
+        self.assertEqual(states, ["starting", "listening", "suspended", "draining"])
+        self.assertEqual(self.system.servers, [])
 
     async def test_a_mute_worker(self) -> None:
         """Figures do not wait for ever for a worker that does not answer."""

@@ -318,18 +318,6 @@ class WaysInTests(WorkersTestCase):
             self.assertRegex(line, f"echoactor: --certificate: '{path}': (No such|Permission|Bad).*$")
             self.assertNotIn("Traceback", result.stdout)
 
-    def test_wrong(self) -> None:
-        """What does not go with workers ends the command with one line that names the option."""
-        for arguments, words in (
-            (("--workers", "0"), "--workers: 0 is not a whole number from 1 on"),
-            (("--workers", "x"), "--workers: 'x' is not a number"),
-            (("--workers", "3", "--max-connections", "2"), "--workers: 3 cannot share --max-connections 2"),
-        ):
-            result = self.run_command(*NODAEMON, "echoactor", *arguments)
-            self.assertEqual(result.returncode, 1)
-            self.assertIn(f"echoactor: {words}", result.stdout)
-            self.assertEqual(len(result.stdout.splitlines()), 1, result.stdout)
-
 
 class DaemonTests(CommandTestCase):
     def start(self, *options: str, arguments: tuple[str, ...], before: tuple[str, ...] = ()) -> int:

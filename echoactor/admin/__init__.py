@@ -14,7 +14,7 @@ What it answers to, all of it by GET and HEAD alone:
     What the page shows, as server-sent events (``page``). Such an answer has no end: its request calls
     ``hold()`` first (``site.Request``), which bounds how many there are and how long one may stall.
 ``/metrics``
-    Figures for Prometheus (``metrics``), made of the snapshot that ``figures`` takes.
+    Figures for Prometheus (``metrics``), made of the snapshots that ``echoactor.figures`` takes.
 ``/healthz``, ``/readyz``
     Whether it lives, and whether clients should come to it (``health``); they want no token.
 

@@ -23,7 +23,7 @@ from twisted.web.server import NOT_DONE_YET
 __all__ = ["HISTOGRAMS", "NUMBERS", "Collector", "Metrics", "Snapshots"]
 
 Snapshots = Mapping[str, Mapping[str, Any]]
-"""Of each worker by its number, as :meth:`~echoactor.admin.figures.Figures.snapshot` makes them."""
+"""Of each worker by its number, as :meth:`~echoactor.figures.Figures.snapshot` makes them."""
 
 NUMBERS: tuple[tuple[type[Metric], str, str, str, str | None], ...] = (
     (GaugeMetricFamily, "connections", "Open connections", "connections.open", None),

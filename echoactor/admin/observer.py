@@ -9,12 +9,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 
+from ..figures import Figures
 from ..listening import Listener, endpoint_of
 from ..options import ServerOptions
 from ..system import ActorSystem
 from ..tls import Certificates
 from .access import Access, description_of, is_private
-from .figures import Figures
 from .health import Health, why_not_alive, why_not_ready
 from .metrics import Metrics, Snapshots
 from .page import page_parts
@@ -40,8 +40,8 @@ class Observer(Service):
     :param certificate: PEM file with key, certificate and chain, for HTTPS.
     :param client_ca: PEM file with the authorities that clients' certificates must be signed by.
     :param hosts: names by which it is reached, beside ``localhost`` and addresses.
-    :param read: gives the figures of several processes, by worker, or a Deferred of them, where ``system``
-        is not all there is.
+    :param others: gives a Deferred with the figures of further processes, by worker, where connections
+        are in those; ``system`` itself then is worker 0.
     :raises ValueError: one of these is wrong; the text names it, and says what would be right.
     :raises CertificateError: a certificate cannot be used; the text names the file.
     """
@@ -55,7 +55,7 @@ class Observer(Service):
         certificate: str | None = None,
         client_ca: str | None = None,
         hosts: Iterable[str] = (),
-        read: Callable[[], Snapshots | Deferred[Snapshots]] | None = None,
+        others: Callable[[], Deferred[Snapshots]] | None = None,
     ) -> None:
         description = description_of(endpoint)
         if client_ca is not None and certificate is None:
@@ -66,9 +66,10 @@ class Observer(Service):
                 f"endpoint: {why}, or `client_ca`; a number alone is a port of this machine only"
             )
         self._access = Access(token_file, hosts)
-        self._watch = Watch(system)
+        self._others = others
+        self._watch = Watch(system, has_others=others is not None)
         self.figures = Figures(system)
-        self._site = Site(self._tree(system, read or self._read), self._access, system.timers, system.reactor)
+        self._site = Site(self._tree(system), self._access, system.timers, system.reactor)
         factory: IProtocolFactory = self._site
         self._certificates: Certificates | None = None
         if certificate is not None:
@@ -120,14 +121,15 @@ class Observer(Service):
         if self._certificates is not None:
             self._certificates.reload()
 
-    def _read(self) -> Snapshots:
-        return {"0": self.figures.snapshot()}
+    def _read(self) -> Snapshots | Deferred[Snapshots]:
+        own = {"0": self.figures.snapshot()}
+        return own if self._others is None else self._others().addCallback(lambda others: {**own, **others})
 
-    def _tree(self, system: ActorSystem, read: Callable[[], Any]) -> Root:
+    def _tree(self, system: ActorSystem) -> Root:
         root = Root()
         root.putChild(b"healthz", Health(lambda: why_not_alive(system)))
         root.putChild(b"readyz", Health(lambda: why_not_ready(system)))
-        root.putChild(b"metrics", Metrics(read))
+        root.putChild(b"metrics", Metrics(self._read))
         for path, part in page_parts(self._watch).items():
             root.putChild(path, part)
         return root

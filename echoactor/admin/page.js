@@ -112,6 +112,7 @@ function showSystem(now) {
   const isNew = isAnother || now.time !== system.time;
   system = now;
   say($("name"), now.name);
+  $("others").hidden = !now.has_others;
   document.title = `${now.name}: actors`;
   say($("actors"), number(now.actors));
   say($("connected"), number(now.connections));

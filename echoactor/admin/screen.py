@@ -115,6 +115,8 @@ class Screen:
         line = Text.assemble((shown(system["name"]), "bold"), "  ", state, overflow="ellipsis", no_wrap=True)
         if self._note and not self._trouble:
             line.append(f" ({self._note})", "yellow")
+        if system.get("has_others"):
+            line.append(" (connections are in its workers)", "dim")
         for name, value in (
             ("actors", f"{system['actors']:,}"),
             ("connections", f"{system['connections']:,}"),

@@ -54,11 +54,13 @@ class Watch:
     Looks at a system for all who watch. For nobody, it keeps the last happenings and does nothing else.
 
     :param system: what it looks at.
+    :param has_others: whether its connections are in other processes, which are not seen.
     :ivar recorder: keeps the happenings.
     """
 
-    def __init__(self, system: ActorSystem) -> None:
+    def __init__(self, system: ActorSystem, has_others: bool = False) -> None:
         self.system = system
+        self._has_others = has_others
         self.recorder = Recorder(system)
         self._began = round(time(), 3)  # tells this system from the one before and the one after
         self._started = system.reactor.seconds()
@@ -147,6 +149,7 @@ class Watch:
         delays, self._delays = sorted(self._delays), []
         self._figures = {
             "name": shown(self.system.label),
+            "has_others": self._has_others,
             "began": self._began,
             "started": round(self._started, 2),
             "time": round(sample.time, 2),

@@ -11,8 +11,8 @@ from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 
-from ..connection import Connection
-from ..events import (
+from .connection import Connection
+from .events import (
     ActorCrashed,
     ActorRestarted,
     ActorSpawned,
@@ -20,7 +20,7 @@ from ..events import (
     ConnectionOpened,
     ConnectionRefused,
 )
-from ..system import ActorSystem
+from .system import ActorSystem
 
 __all__ = ["DELAYS", "LENGTHS", "REFUSALS", "Figures", "Histogram"]
 

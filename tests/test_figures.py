@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from echoactor import Actor, ChildSpec, EchoProtocol
-from echoactor.admin.figures import DELAYS, SAMPLED, TICK, Figures, Histogram
 from echoactor.events import ConnectionClosed, ConnectionRefused
+from echoactor.figures import DELAYS, SAMPLED, TICK, Figures, Histogram
 from echoactor.gate import Gate
 from echoactor.options import ServerOptions
 
