@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from functools import cache, wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import twisted.internet
@@ -31,13 +32,12 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
-from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 from twisted.python import log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface import implementer
 
-from .support import Client, make_certificate
+from .support import Client, Relay, make_certificate
 
 try:
     import uvloop
@@ -138,35 +138,6 @@ class ReactorTestCase(SynchronousTestCase):
                 break
             got += data
         return bytes(got)
-
-
-class Relay(ProxyFactory):
-    """Forwards, and keeps all that went either way."""
-
-    noisy = False
-
-    def __init__(self, reactor: Any, port: int) -> None:
-        super().__init__("127.0.0.1", port)
-        self.wire = wire = bytearray()
-
-        class Back(ProxyClient):
-            def dataReceived(self, data: bytes) -> None:
-                wire.extend(data)
-                super().dataReceived(data)
-
-        class BackFactory(ProxyClientFactory):
-            protocol = Back
-            noisy = False
-
-        class There(ProxyServer):
-            clientProtocolFactory = BackFactory
-
-            def dataReceived(self, data: bytes) -> None:
-                wire.extend(data)
-                super().dataReceived(data)
-
-        There.reactor = reactor
-        self.protocol = There
 
 
 class Server(Protocol):
@@ -688,9 +659,8 @@ class TLSTests(ReactorTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        directory = Path(self.mktemp())
-        directory.mkdir()
-        pem = make_certificate(directory).read_bytes()
+        with TemporaryDirectory() as directory:
+            pem = make_certificate(Path(directory)).read_bytes()
         self.server_options = PrivateCertificate.loadPEM(pem).options()
         self.client_options = optionsForClientTLS("localhost", Certificate.loadPEM(pem))
 
