@@ -46,12 +46,20 @@ class Poller:
         self._reactor = reactor
         self._epoll: select.epoll | None = None  # from the first connection to the last
         self._polled: dict[int, tuple[Any, Callable[[int], bytes]]] = {}
+        self._is_reading = False
 
     def add(self, transport: Any) -> None:
-        """Read for ``transport`` from now on; the reactor must not."""
+        """Read for ``transport`` from now on, unless it is closed or closing; the reactor must not."""
+        if not transport.connected or transport.disconnecting:
+            return
         fd = transport.fileno()
         if self._epoll is None:
-            self._epoll = select.epoll()
+            try:
+                self._epoll = select.epoll()
+            except OSError:
+                # The connection itself has taken the last descriptor.
+                transport.resumeProducing()
+                return
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
         if not self._polled:
             self._reactor.addReader(self)
@@ -75,7 +83,9 @@ class Poller:
 
     def close(self) -> None:
         """Nobody is read for, and nobody will be for a while: hold no descriptor."""
-        if self._epoll is not None and not self._polled:
+        # Within a batch it would end the connections that come after: the reactor takes
+        # a descriptor that changes while it is read for one that is lost.
+        if self._epoll is not None and not self._polled and not self._is_reading:
             self._epoll.close()
             self._epoll = None
 
@@ -93,6 +103,7 @@ class Poller:
         """Read once from each socket that has something; see ``IReadDescriptor``."""
         assert self._epoll is not None
         polled = self._polled
+        self._is_reading = True
         for fd, event in self._epoll.poll(0, BATCH):
             entry = polled.get(fd)
             if entry is None:
@@ -114,15 +125,25 @@ class Poller:
             except BaseException as error:
                 _log.failure("unhandled error in {protocol}", protocol=transport.logPrefix())
                 self._lost(fd, transport, error)
+        self._is_reading = False
+        self.close()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of all it has; see ``IFileDescriptor``."""
         for transport, _ in list(self._polled.values()):
-            transport.connectionLost(reason)
+            self._end(transport, reason)
 
     def _lost(self, fd: int, transport: Any, why: BaseException) -> None:
-        self.remove(fd)
-        transport.connectionLost(Failure(why))
+        if fd in self._polled and self._polled[fd][0] is transport:
+            self.remove(fd)
+        self._end(transport, Failure(why))
+
+    def _end(self, transport: Any, reason: Failure) -> None:
+        try:
+            transport.connectionLost(reason)
+        except BaseException:
+            # The reactor would take it for the poller's own end, and so for everybody's.
+            _log.failure("unhandled error in {protocol}", protocol=transport.logPrefix())
 
 
 def poller_for(reactor: Any) -> Poller | None:

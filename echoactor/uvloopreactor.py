@@ -12,8 +12,8 @@ buffers, producers, half-closes, aborts and ``startTLS`` are Twisted's own code.
 It uses of Twisted's private parts, and of nobody else's:
 
 - ``FileDescriptor``: ``_tempDataBuffer``, ``_tempDataLen``, ``_isSendBufferFull``, ``_maybePauseProducer``,
-  ``_writeDisconnected``
-- ``tcp``: ``_connectDone``, ``_closeSocket``, ``_shouldShutdown``, ``_makeTransport``,
+  ``_writeDisconnecting``
+- ``tcp``: ``_aborting``, ``_connectDone``, ``_closeSocket``, ``_shouldShutdown``, ``_makeTransport``,
   ``_fromListeningDescriptor``, ``_fromConnectedSocket``
 - the reactors: ``_asyncioEventloop``, ``_disconnectSelectable``, ``_onTimer``, ``_removeAll``,
   ``_signalsFactory``, ``_MultiSignalHandling``, ``_WithSignalHandling``
@@ -27,7 +27,7 @@ import asyncio
 import signal
 import socket
 import struct
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -84,11 +84,14 @@ class Stream(_Connection):
     _is_full = False  # uvloop holds bytes that the socket did not take
     _is_flush_due = False
     _early = b""  # came before anybody wanted to read
+    _context: Context | None = None  # in which its bytes are handled
     _write_now: Any = None  # uvloop's ``write``, while nothing is ahead and nothing in between
 
     # What the reactor asks for
 
     def start_reading(self) -> None:
+        if self._aborting:
+            return  # Twisted drops what comes from now on, by a doRead that does nothing
         self._reads = True
         if not self._is_handed_over:
             self._hand_over()
@@ -144,7 +147,12 @@ class Stream(_Connection):
     def pause_writing(self) -> None:
         self._is_full = True
         self.startWriting()
-        self._maybePauseProducer()
+        try:
+            self._maybePauseProducer()
+        except BaseException:
+            # It would be uvloop's, which keeps it from whoever writes, and from Twisted's log.
+            self._log_failure()
+            self.abortConnection()
 
     def resume_writing(self) -> None:
         self._is_full = False
@@ -153,6 +161,8 @@ class Stream(_Connection):
     def connection_lost(self, error: BaseException | None) -> None:
         if not self.disconnected:
             self._lost(CONNECTION_LOST, is_read=True)
+        # Else it would be garbage that only the collector finds: they know each other.
+        self._uv = self._context = None
 
     # Writing
 
@@ -204,7 +214,7 @@ class Stream(_Connection):
 
     def _look(self) -> None:
         """Look whether a write may go to uvloop at once."""
-        is_open = not (self.disconnected or self._writeDisconnected)
+        is_open = not (self.disconnected or self._writeDisconnecting)
         if self._uv is not None and is_open and not (self._writes or self._is_full or self._must_wait()):
             self._write_now = self._uv.write
         else:
@@ -219,13 +229,16 @@ class Stream(_Connection):
 
     def startTLS(self, *args: Any) -> None:
         """Encrypt from now on; see ``ITLSTransport``."""
-        self._write_now = None
-        super().startTLS(*args)
+        try:
+            super().startTLS(*args)
+        finally:
+            # Not before: it unregisters a producer first, which opens the direct way again.
+            self._look()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See ``IConsumer``."""
         super().registerProducer(producer, streaming)
-        if not streaming:
+        if not streaming and not self.disconnected:
             # What Twisted would still buffer may be sent already; it is asked for more all the same.
             self.startWriting()
 
@@ -243,9 +256,9 @@ class Stream(_Connection):
 
     def _hand_over(self) -> None:
         self._is_handed_over = True
-        with_stream = copy_context()
-        with_stream.run(_stream.set, self)
-        with_stream.run(self._open)
+        self._context = copy_context()
+        self._context.run(_stream.set, self)
+        self._context.run(self._open)
 
     def _open(self) -> None:
         """
@@ -263,7 +276,7 @@ class Stream(_Connection):
         opening.send(None).add_done_callback(opened)
 
     def _deliver_early(self) -> None:
-        if self._reads and not self.disconnected:
+        if self._early and self._reads and not self.disconnected:
             early, self._early = self._early, b""
             self._uv.resume_reading()
             self.data_received(early)
@@ -289,14 +302,20 @@ class Stream(_Connection):
             self._uv.abort()
 
     def _failed(self, error: BaseException, is_read: bool) -> None:
-        _log.failure("unhandled error in {protocol}", protocol=self.logPrefix())
+        self._log_failure()
         self._lost(error, is_read)
 
     def _lost(self, why: BaseException, is_read: bool) -> None:
-        self.reactor._disconnectSelectable(self, why, is_read)
+        try:
+            self.reactor._disconnectSelectable(self, why, is_read)
+        except BaseException:
+            self._log_failure()
+
+    def _log_failure(self) -> None:
+        _log.failure("unhandled error in {protocol}", protocol=self.logPrefix())
 
     def _call_soon(self, function: Any) -> None:
-        self.reactor._asyncioEventloop.call_soon(function)
+        self.reactor._asyncioEventloop.call_soon(function, context=self._context)
 
 
 class Server(Stream, tcp.Server):
@@ -392,7 +411,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         """See ``IReactorFDSet``."""
         if not isinstance(reader, Stream) or not reader.is_connected:
             super().addReader(reader)
-        elif reader not in self._reading:
+        elif reader not in self._reading and not reader.disconnected:
             self._reading[reader] = None
             reader.start_reading()
 
@@ -400,7 +419,7 @@ class UvloopReactor(AsyncioSelectorReactor):
         """See ``IReactorFDSet``."""
         if not isinstance(writer, Stream) or not writer.is_connected:
             super().addWriter(writer)
-        elif writer not in self._writing:
+        elif writer not in self._writing and not writer.disconnected:
             self._writing[writer] = None
             writer.start_writing()
 

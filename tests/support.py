@@ -29,6 +29,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
@@ -278,6 +279,35 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.closed.callback(bytes(self.got))
+
+
+class Relay(ProxyFactory):
+    """Forwards, and keeps all that went either way."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, port: int) -> None:
+        super().__init__("127.0.0.1", port)
+        self.wire = wire = bytearray()
+
+        class Back(ProxyClient):
+            def dataReceived(self, data: bytes) -> None:
+                wire.extend(data)
+                super().dataReceived(data)
+
+        class BackFactory(ProxyClientFactory):
+            protocol = Back
+            noisy = False
+
+        class There(ProxyServer):
+            clientProtocolFactory = BackFactory
+
+            def dataReceived(self, data: bytes) -> None:
+                wire.extend(data)
+                super().dataReceived(data)
+
+        There.reactor = reactor
+        self.protocol = There
 
 
 class RealTestCase(TestCase):

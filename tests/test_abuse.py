@@ -1,4 +1,4 @@
-"""What clients, good and bad, may do to the server: a real one, on two reactors, over real sockets."""
+"""What clients, good and bad, may do to the server: a real one, on three reactors, over real sockets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import skipIf
 
 from twisted.trial.unittest import SkipTest
 
@@ -129,7 +131,7 @@ class ServedTestCase(CommandTestCase):
 
 
 class AbuseTests(ServedTestCase):
-    """On the default reactor; the one below runs all of it on another."""
+    """On the default reactor; those below run all of it on others."""
 
     def test_streams(self) -> None:
         """64 MiB in pieces of random sizes, both ways at once, come back as they were; so do single bytes."""
@@ -367,6 +369,13 @@ class AbuseOnAsyncioTests(AbuseTests):
     """The same on another reactor."""
 
     reactor = "asyncio"
+
+
+@skipIf(find_spec("uvloop") is None, "uvloop is not installed")
+class AbuseOnUvloopTests(AbuseTests):
+    """The same on uvloop's own transports."""
+
+    reactor = "uvloop"
 
 
 class SlowLorisTests(ServedTestCase):

@@ -14,8 +14,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import skipIf
 
 from twisted.trial.unittest import SkipTest
 
@@ -130,11 +132,19 @@ class ServingTests(CommandTestCase):
     def test_reactors(self) -> None:
         """The echo works on each of Twisted's reactors, and stops with status 0 there."""
         for name in ("epoll", "poll", "select", "asyncio"):
-            with self.serving(*NODAEMON, f"--reactor={name}", "echoactor", "--port", "0") as child:
-                self.check_echo()
-                self.assertIn(name, self.log().lower())
-                child.terminate()
-                self.assertEqual(child.wait(PATIENCE), 0)
+            self.check_reactor(name)
+
+    @skipIf(find_spec("uvloop") is None, "uvloop is not installed")
+    def test_uvloop(self) -> None:
+        """So it does on uvloop's."""
+        self.check_reactor("uvloop")
+
+    def check_reactor(self, name: str) -> None:
+        with self.serving(*NODAEMON, f"--reactor={name}", "echoactor", "--port", "0") as child:
+            self.check_echo()
+            self.assertIn(name, self.log().lower())
+            child.terminate()
+            self.assertEqual(child.wait(PATIENCE), 0)
 
 
 class SignalTests(CommandTestCase):
@@ -405,7 +415,15 @@ class DaemonTests(CommandTestCase):
 
     def test_daemon(self) -> None:
         """Daemonized, it serves when the launcher has returned; SIGTERM ends it and removes the pidfile."""
-        process = self.start()
+        self.check_daemon()
+
+    @skipIf(find_spec("uvloop") is None, "uvloop is not installed")
+    def test_uvloop(self) -> None:
+        """So it does on uvloop's reactor, whose loop was made before the process forked."""
+        self.check_daemon("--reactor=uvloop")
+
+    def check_daemon(self, *options: str) -> None:
+        process = self.start(*options)
         self.check_echo()
         os.kill(process, signal.SIGTERM)
         self.wait_for(lambda: not (self.directory / "pid").exists(), "removing the pidfile")

@@ -11,8 +11,10 @@ one JSON object: how many tests ran, which failed and how, which were skipped an
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import import_module
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import TestCase, TestResult, TestSuite, defaultTestLoader
 
@@ -54,7 +56,10 @@ def suite(reactor: str) -> TestSuite:
 
 def main(reactor: str) -> None:
     result = TestResult()
-    suite(reactor).run(result)
+    with TemporaryDirectory() as directory:  # their own files go where they are run
+        os.chdir(directory)
+        suite(reactor).run(result)
+        os.chdir("/")
 
     def name_of(test: Any) -> str:
         return ".".join(test.id().split(".")[-2:]).replace(REACTORS[reactor].rpartition(".")[2], "")

@@ -1,0 +1,465 @@
+"""One descriptor in the place of many means the same as many."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.error import ConnectionLost
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
+from twisted.internet.task import Clock, deferLater
+from twisted.python.failure import Failure
+
+from echoactor import ActorFactory, ActorProtocol, EndOfInput, ServerOptions, Shutdown
+from echoactor.events import ConnectionClosed
+from echoactor.poller import BATCH, Poller, poller_for
+from echoactor.proxy_protocol import ProxyProtocolFactory
+
+from .support import ActorTestCase, ConnectionTestCase, RealTestCase, SocketClock, make_certificate, reactor
+
+ROOT = Path(__file__).parent.parent
+
+
+class Keeps(ActorProtocol):
+    """Keeps what it receives."""
+
+    def connectionMade(self) -> None:
+        self.got: list[object] = []
+
+    def receive(self, message: Any) -> None:
+        self.got.append(message)
+
+
+class OneTests(ConnectionTestCase):
+    """One connection, polled by the test itself."""
+
+    server: Any
+
+    def setUp(self) -> None:
+        super().setUp()
+        if not hasattr(select, "epoll"):
+            self.skipTest("there is no epoll")
+
+    def connect(self, protocol: Any = Keeps, transport_class: Any = None) -> socket.socket:
+        factory_of: Callable[[Any], Poller | None] = Poller
+        with patch("echoactor.protocol.poller_for", factory_of):
+            if transport_class is None:
+                client = super().connect(protocol)
+            else:
+                client = super().connect(protocol, transport_class)
+        self.wire.stopReading()  # the test case's own start of it
+        return client
+
+    def readers(self) -> list[str]:
+        return sorted(type(reader).__name__ for reader in self.reactor.readers)
+
+    def test_in_order(self) -> None:
+        """Bytes arrive, in order; the reactor watches nothing but the poller."""
+        client = self.connect()
+        self.assertEqual(self.readers(), ["Poller"])
+        for piece in (b"one", b"two"):
+            client.send(piece)
+            self.poll(1)
+        self.assertEqual(self.server.got, [b"one", b"two"])
+
+    def test_end_with_data(self) -> None:
+        """Bytes and the peer's end in one segment arrive as bytes, then the end."""
+        client = self.connect()
+        client.send(b"last")
+        client.shutdown(socket.SHUT_WR)
+        self.poll()
+        self.assertEqual(self.server.got, [b"last", EndOfInput()])
+
+    def test_end(self) -> None:
+        """So does the end alone, after which nothing is watched, and no descriptor of epoll's is left."""
+        client = self.connect()
+        client.close()
+        self.poll()
+        self.assertEqual(self.server.got, [EndOfInput()])
+        self.assertEqual(self.readers(), [])
+        self.assertEqual(self.server.factory.poller.fileno(), -1)
+
+    def test_half_open(self) -> None:
+        """A connection that stays open after the peer's end is not read: its end would come for ever."""
+
+        class Stays(Keeps):
+            allow_half_open = True
+
+        client = self.connect(Stays)
+        client.shutdown(socket.SHUT_WR)
+        self.poll(10)
+        self.assertEqual(self.server.got, [EndOfInput()])
+        self.assertEqual(self.readers(), [])
+        self.server.transport.write(b"still")
+        self.assertEqual(client.recv(10), b"still")
+
+    def test_reset(self) -> None:
+        """A reset is a connection lost."""
+        reasons: list[object] = []
+        self.system.events.subscribe(ConnectionClosed, lambda event: reasons.append(event.reason))
+        client = self.connect()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        self.poll()
+        [reason] = reasons
+        assert isinstance(reason, Shutdown)
+        self.assertIn("lost", str(reason.detail))
+
+    def test_pause_within(self) -> None:
+        """Who pauses while handling bytes gets no more until it resumes, and then all."""
+
+        class Pauses(Keeps):
+            def receive(self, message: Any) -> None:
+                super().receive(message)
+                self.transport.pauseProducing()
+
+        client = self.connect(Pauses)
+        client.send(b"one")
+        self.poll()
+        client.send(b"two")
+        self.poll()
+        self.assertEqual((self.server.got, self.readers()), ([b"one"], []))
+        self.server.transport.resumeProducing()
+        self.poll()
+        self.assertEqual(self.server.got, [b"one", b"two"])
+
+    def test_after_the_end(self) -> None:
+        """A transport that is closed or closing is not read for: its number may be another's."""
+        client = self.connect()
+        poller = self.server.factory.poller
+        self.wire.loseConnection()
+        poller.remove(self.wire.fileno())
+        poller.add(self.wire)
+        self.assertEqual(self.readers(), [])
+        self.poll()
+        poller.add(self.wire)
+        self.assertEqual((self.readers(), client.recv(1)), ([], b""))
+
+    def test_no_descriptor(self) -> None:
+        """Where no descriptor is left for epoll, the reactor reads as ever."""
+        with patch.object(select, "epoll", side_effect=OSError(24, "Too many open files")):
+            client = self.connect()
+        self.wire.startReading()  # what the test case's own stop has undone
+        client.send(b"hello")
+        self.poll()
+        self.assertEqual(self.server.got, [b"hello"])
+        self.assertEqual(self.readers(), ["Server"])
+
+
+class Plain:
+    """A transport as the poller knows it, on a real socket."""
+
+    connected = True
+    disconnecting = False
+
+    def __init__(self, received: Callable[[bytes], object]) -> None:
+        self.peer, self.socket = socket.socketpair()
+        self.socket.setblocking(False)
+        self.protocol = self
+        self.dataReceived = received
+        self.reasons: list[Failure] = []
+        self.resumed = 0
+        self.fails = False
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "plain"
+
+    def resumeProducing(self) -> None:
+        self.resumed += 1
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.reasons.append(reason)
+        self.close()
+        if self.fails:
+            raise LookupError
+
+    def close(self) -> None:
+        self.peer.close()
+        self.socket.close()
+
+
+class ManyTests(ActorTestCase):
+    """Many connections, and a reactor that is a list."""
+
+    def setUp(self) -> None:
+        if not hasattr(select, "epoll"):
+            self.skipTest("there is no epoll")
+        self.reactor = SocketClock()
+        self.poller = Poller(self.reactor)
+        self.got: list[bytes] = []
+
+    def add(self, received: Callable[[bytes], object] | None = None) -> Plain:
+        transport = Plain(received or self.got.append)
+        self.addCleanup(transport.close)
+        self.addCleanup(self.poller.remove, transport.fileno())
+        self.poller.add(transport)
+        return transport
+
+    def test_error(self) -> None:
+        """An exception ends its connection only, and is logged once, even if its end raises another."""
+
+        def fail(data: bytes) -> None:
+            raise ZeroDivisionError
+
+        broken, other = self.add(fail), self.add()
+        broken.fails = True
+        for transport in (broken, other):
+            transport.peer.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+        [reason] = broken.reasons
+        self.assertTrue(reason.check(ZeroDivisionError))
+        self.assertEqual((other.reasons, self.got), ([], [b"x"]))
+
+    def test_closed_by_another(self) -> None:
+        """A connection that another one's handler closes in the same batch is not read from."""
+
+        def close(data: bytes) -> None:
+            self.got.append(data)
+            for transport in pair:
+                if transport.dataReceived is close and not transport.resumed:
+                    self.poller.remove(transport.fileno())
+
+        pair = [self.add(close), self.add(close)]
+        for transport in pair:
+            transport.peer.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(self.got, [b"x"])
+
+    def test_number_used_again(self) -> None:
+        """A connection that gets the number of one that ended in the same batch keeps its place."""
+        later: list[Plain] = []
+
+        def replace(data: bytes) -> None:
+            number = first.fileno()
+            self.poller.remove(number)
+            first.close()
+            later.append(self.add())
+            self.assertIn(number, (later[0].fileno(), later[0].peer.fileno()))
+            raise ZeroDivisionError
+
+        first = self.add(replace)
+        first.peer.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        later[0].peer.send(b"y")
+        self.poller.doRead()
+        self.assertEqual((self.got, later[0].reasons), ([b"y"], []))
+
+    def test_the_last_and_another(self) -> None:
+        """The last connection's end, with a new one in the same call, keeps the descriptor."""
+
+        def replace(data: bytes) -> None:
+            self.poller.remove(first.fileno())
+            self.poller.close()
+            self.add()
+
+        first = self.add(replace)
+        before = self.poller.fileno()
+        first.peer.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(self.poller.fileno(), before)
+        self.assertEqual(self.reactor.readers, {self.poller})
+
+    def test_closed(self) -> None:
+        """It holds no descriptor when the last connection has gone, in a batch or not, and begins anew."""
+
+        def end(data: bytes) -> None:
+            self.poller.remove(first.fileno())
+            self.poller.close()
+
+        first = self.add(end)
+        first.peer.send(b"x")
+        self.poller.doRead()
+        self.assertEqual((self.poller.fileno(), self.reactor.readers), (-1, set()))
+        second = self.add()
+        second.peer.send(b"again")
+        self.poller.doRead()
+        self.assertEqual(self.got, [b"again"])
+        self.poller.remove(second.fileno())
+        self.poller.close()
+        self.assertEqual(self.poller.fileno(), -1)
+
+    def test_batch(self) -> None:
+        """More sockets than a batch has are read over two turns, none of them twice before all."""
+        many = [self.add(lambda data: self.got.append(data)) for _ in range(BATCH + 20)]
+        for number, transport in enumerate(many):
+            transport.peer.send(b"%d" % number)
+        self.poller.doRead()
+        self.assertEqual(len(self.got), BATCH)
+        self.poller.doRead()
+        self.assertEqual(sorted(self.got), sorted(b"%d" % number for number in range(len(many))))
+
+    def test_lost(self) -> None:
+        """When the reactor lets go of all, each connection ends, though one of them raises."""
+        many = [self.add() for _ in range(3)]
+        many[0].fails = True
+        reason = Failure(ConnectionLost())
+        self.poller.connectionLost(reason)
+        self.assertEqual([transport.reasons for transport in many], [[reason]] * 3)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+
+class WhereTests(ActorTestCase):
+    def test_where(self) -> None:
+        """There is one where the platform has epoll and the reactor watches descriptors, else none."""
+        self.assertIsNone(poller_for(Clock()))
+        if hasattr(select, "epoll"):
+            self.assertIsInstance(poller_for(reactor), Poller)
+            self.patch(select, "epoll", None)
+            del select.epoll
+        self.assertIsNone(poller_for(reactor))
+
+    def test_reactors(self) -> None:
+        """Hundreds of connections are served on each reactor, timers fire meanwhile, and nothing is left."""
+        program = """
+            import gc, os, socket, sys
+            from twisted.internet import {name}reactor
+            {name}reactor.install()
+            from twisted.internet import reactor
+            from echoactor import ActorSystem, EchoFactory
+            system = ActorSystem(reactor)
+            factory = EchoFactory(system)
+            port = reactor.listenTCP(0, factory, 1024, interface="127.0.0.1")
+            clients, late = [], []
+
+            def begin():
+                address = ("127.0.0.1", port.getHost().port)
+                clients.extend(socket.create_connection(address) for _ in range(300))
+                for client in clients:
+                    client.send(b"hello")
+                reactor.callLater(0, late.append, 1)
+                reactor.callLater(0.3, check)
+
+            def check():
+                assert late
+                print({{client.recv(100) for client in clients}})
+                for client in clients:
+                    client.close()
+                reactor.callLater(0.2, end)
+
+            def end():
+                print(system.count_actors(), factory.poller.fileno(), factory.poller in reactor.getReaders())
+                client = socket.create_connection(("127.0.0.1", port.getHost().port))
+                reactor.callLater(0.1, reactor.stop)  # with a connection open
+                reactor.callLater(0, client.setblocking, True)
+                clients[:] = [client]
+
+            reactor.callWhenRunning(begin)
+            reactor.callLater(20, reactor.crash)
+            reactor.run()
+            print(system.count_actors(), factory.poller.fileno())
+            """
+        for name in ("epoll", "poll", "select", "asyncio"):
+            result = subprocess.run(
+                [sys.executable, "-c", textwrap.dedent(program.format(name=name))],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            self.assertEqual(result.stdout, "{b'hello'}\n0 -1 False\n0 -1\n", name)
+
+
+class RealTests(RealTestCase):
+    async def test_start_tls(self) -> None:
+        """After startTLS the reactor reads, through TLS; nothing of it is read as clear text."""
+        pem = make_certificate(self.directory).read_bytes()
+        got: list[bytes] = []
+
+        class Upgrades(ActorProtocol):
+            def receive(self, message: Any) -> None:
+                match message:
+                    case b"upgrade":
+                        self.transport.write(b"go")
+                        self.transport.startTLS(PrivateCertificate.loadPEM(pem).options())
+                    case bytes():
+                        got.append(message)
+                        self.transport.write(message)
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Upgrades
+        client = await self.connect(await self.serve_tcp(factory))
+        client.transport.write(b"upgrade")
+        await client.read(2)
+        client.transport.startTLS(optionsForClientTLS("localhost", Certificate.loadPEM(pem)))
+        client.transport.write(b"secret")
+        self.assertEqual(await client.read(8), b"gosecret")
+        self.assertEqual(b"".join(got), b"secret")
+        client.transport.loseConnection()
+        await client.closed
+
+    async def test_proxy_protocol(self) -> None:
+        """A connection that is handed over after its header is served like others, and half-closes."""
+        factory = ActorFactory(self.system)
+        factory.protocol = Keeps
+        made: list[Any] = []
+
+        class Answers(ActorProtocol):
+            def connectionMade(self) -> None:
+                made.append(self)
+
+            def receive(self, message: Any) -> None:
+                match message:
+                    case bytes():
+                        self.transport.write(message)
+
+        factory.protocol = Answers
+        factory.use(ServerOptions(trusted_proxies=("127.0.0.1",)))
+        endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        host = await self.serve(endpoint, ProxyProtocolFactory(factory, factory))
+        with socket.create_connection(("127.0.0.1", host.port)) as peer:
+            peer.setblocking(False)
+            peer.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nhello")
+            await self.until(lambda: made)
+            peer.send(b" again")
+            peer.shutdown(socket.SHUT_WR)
+            answer = await self.in_thread(self.read_all, peer)
+        self.assertEqual(answer, b"hello again")
+        self.assertEqual(made[0].transport.getPeer().host, "192.0.2.1")
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await deferLater(reactor, 0.005)
+
+    def read_all(self, peer: socket.socket) -> bytes:
+        peer.settimeout(10)
+        return b"".join(iter(lambda: peer.recv(100), b""))
+
+    async def test_idle_costs_nothing(self) -> None:
+        """Connections that are open, half-closed or paused keep nothing busy."""
+
+        class Stays(Keeps):
+            allow_half_open = True
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Stays
+        endpoint = await self.serve_tcp(factory)
+        idle, ended = await self.connect(endpoint), await self.connect(endpoint)
+        ended.transport.loseWriteConnection()
+        await deferLater(reactor, 0.05)
+        before = os.times()
+        done: Deferred[None] = deferLater(reactor, 0.3)
+        await done
+        after = os.times()
+        self.assertLess(after.user + after.system - before.user - before.system, 0.15)
+        factory.abort()
+        for client in (idle, ended):
+            await client.closed
