@@ -174,8 +174,9 @@ class ConnectionTransport:
         elif self._is_full:
             self._wait(data)
         else:
-            self.bytes_out += len(data)
-            self.messages_out += 1
+            if not self._closing:  # what comes after our own end mostly goes nowhere
+                self.bytes_out += len(data)
+                self.messages_out += 1
             transport.write(data)
             if send is not None:
                 self._no_longer_plain()

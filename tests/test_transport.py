@@ -53,6 +53,20 @@ class WriteTests(ConnectionTestCase):
         self.assertEqual(client.recv(100), b"hello world")
         self.assertEqual(self.reactor.writers, set())
 
+    def test_counts(self) -> None:
+        """What is written is counted, also what has to wait for a full socket, and nothing after our own end."""
+        client = self.connect(Silent)
+        for piece in (b"hello", BIG, b"world"):
+            self.server.transport.write(piece)
+        got = 0
+        while got < len(BIG) + 10:
+            got += len(self.read_some(client) or b"")
+        self.assertEqual(self.server.transport.bytes_out, len(BIG) + 10)
+        self.assertGreaterEqual(self.server.transport.messages_out, 3)
+        self.server.transport.loseWriteConnection()
+        self.server.transport.write(b"late")
+        self.assertEqual(self.server.transport.bytes_out, len(BIG) + 10)
+
     def test_order_when_the_socket_is_full(self) -> None:
         """What the socket does not take goes out later, in order, with all written after it."""
         client = self.connect(Silent)
