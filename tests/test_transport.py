@@ -54,7 +54,7 @@ class WriteTests(ConnectionTestCase):
         self.assertEqual(self.reactor.writers, set())
 
     def test_counts(self) -> None:
-        """What is written is counted, also what has to wait for a full socket, and nothing after our own end."""
+        """What is written is counted, also what waits for a full socket, but nothing after our own end."""
         client = self.connect(Silent)
         for piece in (b"hello", BIG, b"world"):
             self.server.transport.write(piece)
