@@ -1,0 +1,88 @@
+"""
+What it costs to be observed: the same server without ``--admin``, with it, and with a page open.
+
+usage: python benchmarks/observed.py [--rounds N] [--seconds S]
+
+The three take turns, as in echo.py. The page is its stream of events, read by a thread of this process: a
+browser would want a core of its own. 64 bytes, 50 connections.
+"""
+
+import argparse
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from measure import Figures, Load, Scenario, under_load
+from processes import Server, free_port
+from servers import echoactor
+
+SCENARIO = Scenario("messages", 50)
+WAYS = ("off", "on", "page open")
+
+
+@contextmanager
+def page(port: int) -> Iterator[list[bytes]]:
+    """The page's stream, being read; what it has brought."""
+    events: list[bytes] = []
+    stream = urllib.request.urlopen(f"http://127.0.0.1:{port}/events", timeout=30)
+    events.append(stream.readline())
+
+    def read() -> None:
+        try:
+            events.extend(stream)
+        except (OSError, AttributeError, ValueError):
+            pass  # closed
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield events
+    finally:
+        stream.close()
+        reader.join(5)
+
+
+def run(way: str, load: Load, directory: Path, seconds: float) -> Figures:
+    """One run."""
+    port = free_port()
+    command = echoactor(directory)
+    if way != "off":
+        command = [*command, f"--admin={port}"]
+    with Server(command) as server:
+        server.wait_until_listening()
+        if way != "page open":
+            return under_load(server, SCENARIO, load, seconds)
+        with page(port):
+            return under_load(server, SCENARIO, load, seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    options = parser.parse_args()
+    runs: dict[str, list[Figures]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as directory:
+        load = Load(Path(directory))
+        for _ in range(options.rounds):
+            for way in WAYS:
+                runs[way].append(run(way, load, Path(directory), options.seconds))
+    print(
+        f"{options.rounds} rounds of {options.seconds:g} s: medians, and of the ratios to off in each round"
+    )
+    print(f"{'admin':>10} {'a second':>10} {'ratio':>6} {'cpu us':>8} {'ratio':>6}")
+    for way in WAYS:
+        rate, cpu = (
+            median(one[name] / off[name] for one, off in zip(runs[way], runs["off"], strict=True))
+            for name in ("rate", "cpu")
+        )
+        a_second, used = (median(one[name] for one in runs[way]) for name in ("rate", "cpu"))
+        print(f"{way:>10} {a_second:10,.0f} {rate:6.3f} {used * 1e6:8.2f} {cpu:6.3f}")
+
+
+if __name__ == "__main__":
+    main()
