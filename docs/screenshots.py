@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.browser import resize, start_browser  # noqa: E402
+from tests.browser import resize, start_browser  # noqa: E402  (found by the line above)
 
 CUSTOMERS = 14
 SIZE = 1280, 1120

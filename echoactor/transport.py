@@ -238,8 +238,7 @@ class ConnectionTransport:
         # A transport whose producer is still registered never closes.
         self._closing = True
         self._leave_fast_path()
-        self._stop_polling()
-        self._poller = None
+        self._leave_poller()
         self._transport.loseConnection()
 
     stopProducing = loseConnection
@@ -255,8 +254,7 @@ class ConnectionTransport:
         self._closing = True
         self._waiting = None
         self._leave_fast_path()
-        self._stop_polling()
-        self._poller = None
+        self._leave_poller()
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()
 
@@ -290,9 +288,14 @@ class ConnectionTransport:
 
     def _read_by_reactor(self) -> None:
         """From now on, Twisted's transport reads by itself."""
-        if self._stop_polling():
+        if self._leave_poller():
             self._transport.resumeProducing()
+
+    def _leave_poller(self) -> bool:
+        """Be read from by the poller no more, ever; returns whether it was read from now."""
+        was_polled = self._stop_polling()
         self._poller = None
+        return was_polled
 
     def is_held_back(self) -> bool:
         """Whether it is this side alone that keeps the peer from being heard."""
@@ -315,8 +318,7 @@ class ConnectionTransport:
         self._waiting = None
         self._owner = None
         self._leave_fast_path()
-        self._stop_polling()
-        self._poller = None
+        self._leave_poller()
 
     def _register(self, streaming: bool) -> None:
         """Hear of the buffer, unless the transport is closing: it would wait for our producer for ever."""

@@ -16,7 +16,7 @@ It uses of Twisted's private parts, and of nobody else's:
 - ``tcp``: ``_aborting``, ``_connectDone``, ``_closeSocket``, ``_shouldShutdown``, ``_makeTransport``,
   ``_fromListeningDescriptor``, ``_fromConnectedSocket``
 - the reactors: ``_asyncioEventloop``, ``_disconnectSelectable``, ``_onTimer``, ``_removeAll``,
-  ``_signalsFactory``, ``_MultiSignalHandling``, ``_WithSignalHandling``
+  ``_signalsFactory``, ``_MultiSignalHandling``
 
 The tests of Twisted for its own reactors run against it: ``tests/test_uvloopreactor.py``.
 """

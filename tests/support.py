@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import sys
 import tempfile
@@ -456,3 +457,19 @@ def make_certificate(directory: Path) -> Path:
         + certificate.public_bytes(Encoding.PEM)
     )
     return file
+
+
+class FileLimitsTestCase(SynchronousTestCase):
+    """
+    For code that raises the limit of open files: it sees and sets one of the test's.
+
+    :ivar limits: the soft and the hard one.
+    """
+
+    def setUp(self) -> None:
+        self.limits = (100, 1000)
+        self.patch(resource, "getrlimit", lambda _: self.limits)
+        self.patch(resource, "setrlimit", self.set)
+
+    def set(self, _: int, limits: tuple[int, int]) -> None:
+        self.limits = limits

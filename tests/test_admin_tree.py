@@ -174,7 +174,7 @@ class FindTests(TreeTestCase):
         self.supervise(ChildSpec(Adder, id="one", restart="temporary", name="one"))
         spawned = self.spawn(spawner, 1, 2)
         sample = Sample(self.system, None)
-        self.system.whereis("one").exit("kill")  # type: ignore[union-attr]
+        self.system.whereis("one").exit("kill")  # type: ignore[union-attr]  # it lives
         spawned.exit("kill")
         self.settle()
         rows = rows_of(sample, frozenset(), frozenset())

@@ -137,7 +137,8 @@ class WatchTests(ActorTestCase):
         """Bytes of connections that have closed since the last look are counted, too."""
         connection = connect(EchoFactory(self.system), 4000)
         self.watch.watch(self.eyes)
-        event = ConnectionClosed(connection.address, None, "normal", bytes_in=500, bytes_out=1000)  # type: ignore[arg-type]
+        nobody: Any = None  # the peer is of no interest here
+        event = ConnectionClosed(connection.address, nobody, "normal", bytes_in=500, bytes_out=1000)
         self.system.events.emit(event)
         self.next_look()
         figures = self.figures()

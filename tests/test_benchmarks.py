@@ -146,7 +146,7 @@ class Server(Protocol):
         self.factory.answered = True
 
     def answer_badly(self, data: bytes) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each server in its own way
 
 
 class Spoils(Server):

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import resource
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from echoactor.descriptors import OTHERS, make_room_for
 
-from .support import log_lines
+from .support import FileLimitsTestCase, log_lines
 
 
-class DescriptorTests(SynchronousTestCase):
+class DescriptorTests(FileLimitsTestCase):
     def setUp(self) -> None:
+        super().setUp()
         self.lines = log_lines(self, "echoactor.descriptors")
-        self.limits = (100, 1000)
-        self.patch(resource, "getrlimit", lambda _: self.limits)
-        self.patch(resource, "setrlimit", self.set)
-
-    def set(self, _: int, limits: tuple[int, int]) -> None:
-        self.limits = limits
 
     def test_enough(self) -> None:
         """A limit that suffices stays as it is."""

@@ -48,7 +48,7 @@ class Counting(Echo):
             self.misbehave(data)
 
     def misbehave(self, data: bytes) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # each server in its own way
 
 
 class Flips(Counting):
@@ -319,7 +319,7 @@ class LoadTests(LoadTestCase):
     def test_some_lost(self) -> None:
         """The others go on when one is lost."""
         first = iter([Closes])
-        figures = self.run_load(lambda: next(first, Echo)())  # type: ignore[arg-type]
+        figures = self.run_load(lambda: next(first, Echo)())  # type: ignore[arg-type]  # two kinds
         self.assertEqual(figures.errors, {"connection lost": 1})
         self.assertTrue(0.2 <= figures.elapsed < 2, figures.elapsed)
 

@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SkipTest
 
 from echoactor.load import opening
 from echoactor.load.client import Load
 from echoactor.load.opening import OTHERS, LoadError, Opener, make_room_for
 from echoactor.load.options import LoadOptions
 
+from .support import FileLimitsTestCase
 from .test_load_client import Echo, LoadTestCase, Silent, UvloopTestCase
 
 
@@ -161,16 +162,8 @@ class UvloopOpeningTests(UvloopTestCase, OpeningTests):
     """The same on uvloop's."""
 
 
-class RoomTests(SynchronousTestCase):
+class RoomTests(FileLimitsTestCase):
     """Room for open files."""
-
-    def setUp(self) -> None:
-        self.limits = (100, 1000)
-        self.patch(resource, "getrlimit", lambda _: self.limits)
-        self.patch(resource, "setrlimit", self.set)
-
-    def set(self, _: int, limits: tuple[int, int]) -> None:
-        self.limits = limits
 
     def test_enough(self) -> None:
         """A limit that suffices stays."""

@@ -424,6 +424,7 @@ class ReadingTests(ReactorTestCase):
         for server in (Fails(), FailsEarlier()):
             peer = await self.connect(server)
             peer.close()
+            # What mypy cannot infer is the type of a lambda's default.
             await self.until(lambda server=server: server.reason)  # type: ignore[misc]
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1, server)
 
@@ -709,7 +710,7 @@ class TLSTests(ReactorTestCase):
 
         class Echo(Protocol):
             def dataReceived(self, data: bytes) -> None:
-                self.transport.write(data)  # type: ignore[union-attr]
+                self.transport.write(data)  # type: ignore[union-attr]  # it is connected
 
         port = self.reactor.listenSSL(
             0, Factory.forProtocol(Echo), self.server_options, interface="127.0.0.1"

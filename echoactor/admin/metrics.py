@@ -75,6 +75,7 @@ class Collector:
         """All metrics; each has the label ``worker``."""
         for kind, name, meaning, place, label in NUMBERS:
             labels = ["worker"] if label is None else ["worker", label]
+            # Each kind has parameters of its own, which their common base does not tell.
             family: Any = kind(f"echoactor_{name}", meaning, labels=labels)  # type: ignore[call-arg]
             for worker, snapshot in self._snapshots.items():
                 value = _at(snapshot, place)
@@ -82,7 +83,7 @@ class Collector:
                     family.add_metric([worker] if key is None else [worker, key], number)
             yield family
         for kind, name, meaning, place in HISTOGRAMS:
-            family = kind(f"echoactor_{name}", meaning, labels=["worker"])  # type: ignore[call-arg]
+            family = kind(f"echoactor_{name}", meaning, labels=["worker"])  # type: ignore[call-arg]  # as above
             for worker, snapshot in self._snapshots.items():
                 value = snapshot[place]
                 # Always with a point, which Prometheus 3 would add, and queries name the ends.
