@@ -41,6 +41,12 @@ class Keeps(ActorProtocol):
         self.got.append(message)
 
 
+def let_go(poller: Poller) -> None:
+    """Let nothing of it be left open until garbage is collected, in another test."""
+    poller.connectionLost(Failure(ConnectionLost()))
+    poller.close()
+
+
 class OneTests(ConnectionTestCase):
     """One connection, polled by the test itself."""
 
@@ -59,6 +65,7 @@ class OneTests(ConnectionTestCase):
             else:
                 client = super().connect(protocol, transport_class)
         self.wire.stopReading()  # the test case's own start of it
+        self.addCleanup(let_go, self.server.factory.poller)
         return client
 
     def readers(self) -> list[str]:
@@ -200,6 +207,7 @@ class ManyTests(ActorTestCase):
             self.skipTest("there is no epoll")
         self.reactor = SocketClock()
         self.poller = Poller(self.reactor)
+        self.addCleanup(self.poller.close)  # after those of the transports
         self.got: list[bytes] = []
 
     def add(self, received: Callable[[bytes], object] | None = None) -> Plain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ class StampedeTests(RealTestCase):
         # What the reactor keeps open for itself from its start and its first port on is no leak.
         await deferLater(reactor, 0, lambda: None)
         await reactor.listenTCP(0, Factory(), interface="127.0.0.1").stopListening()
+        gc.collect()  # nor is what tests before this one have left to the collector
         before = open_descriptors()
 
         living: dict[Address, None] = {}
