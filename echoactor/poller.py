@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.main import CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import implementer, providedBy
 
 __all__ = ["Poller", "poller_for"]
 
@@ -29,6 +29,39 @@ READ_SIZE = 64 * 1024
 BATCH = 256
 """Sockets that are read in one turn of the reactor: enough that the turn's own
 cost is shared by many, and two milliseconds for timers to wait, at most."""
+
+
+class PolledReactor:
+    """
+    The reactor of a transport that is polled: what wants to read is the poller's.
+
+    A transport asks its reactor whenever it begins or ends to read, whoever
+    wants it to (TLS above it, a producer, its own close), so that nobody else
+    has to know of the poller.
+
+    :ivar addWriter: the reactor's own, as all else is.
+    :ivar removeWriter: the reactor's own.
+    """
+
+    def __init__(self, poller: Poller, reactor: Any) -> None:
+        self._poller = poller
+        self._reactor = reactor
+        self.addWriter, self.removeWriter = reactor.addWriter, reactor.removeWriter
+
+    def addReader(self, transport: Any) -> None:
+        """Read for ``transport``; see ``IReactorFDSet``."""
+        self._poller.add(transport)
+
+    def removeReader(self, transport: Any) -> None:
+        """Read for it no more; see ``IReactorFDSet``."""
+        self._poller.remove(transport.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    @property
+    def __providedBy__(self) -> Any:  # what zope.interface asks for
+        return providedBy(self._reactor)
 
 
 @implementer(IReadDescriptor)
@@ -44,42 +77,55 @@ class Poller:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._polled_reactor = PolledReactor(self, reactor)
         self._epoll: select.epoll | None = None  # from the first connection to the last
         self._polled: dict[int, tuple[Any, Callable[[int], bytes]]] = {}
         self._is_reading = False
 
+    def take(self, transport: Any) -> None:
+        """
+        Read for ``transport`` in the reactor's place, whenever it wants to read.
+
+        :param transport: a plain TCP transport of Twisted's, which reads, unless it is closed or closing.
+        """
+        if transport.connected and not transport.disconnecting:
+            transport.stopReading()
+            transport.reactor = self._polled_reactor
+            transport.startReading()
+
     def add(self, transport: Any) -> None:
-        """Read for ``transport`` from now on, unless it is closed or closing; the reactor must not."""
-        if not transport.connected or transport.disconnecting:
-            return
+        """Read for ``transport`` from now on."""
         fd = transport.fileno()
+        if fd in self._polled:
+            return
         if self._epoll is None:
             try:
                 self._epoll = select.epoll()
             except OSError:
                 # The connection itself has taken the last descriptor.
-                transport.resumeProducing()
+                self._give_back(transport)
                 return
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
         if not self._polled:
             self._reactor.addReader(self)
         self._polled[fd] = transport, transport.socket.recv
 
-    def remove(self, fd: int) -> bool:
-        """
-        Read no more for the transport of ``fd``.
-
-        :returns: whether it was read from here.
-        """
+    def remove(self, fd: int) -> None:
+        """Read for the transport of ``fd`` no more, until it is added again."""
         if self._polled.pop(fd, None) is None or self._epoll is None:
-            return False
+            return
         if not self._polled:
             self._reactor.removeReader(self)
         try:
             self._epoll.unregister(fd)
         except OSError:
             pass  # closed meanwhile, which the kernel has noticed
-        return True
+
+    def _give_back(self, transport: Any) -> None:
+        """Let the reactor itself read, from now on."""
+        self.remove(transport.fileno())
+        transport.reactor = self._reactor
+        transport.startReading()
 
     def close(self) -> None:
         """Nobody is read for, and nobody will be for a while: hold no descriptor."""
@@ -110,8 +156,7 @@ class Poller:
                 continue  # what was read before it in this turn has ended it
             transport, receive = entry
             if event != select.EPOLLIN:
-                self.remove(fd)
-                transport.resumeProducing()
+                self._give_back(transport)
                 continue
             try:
                 data = receive(READ_SIZE)

@@ -25,6 +25,7 @@ from twisted.internet.interfaces import (
     ITLSTransport,
     IUNIXTransport,
 )
+from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer, providedBy
 
 from .poller import Poller
@@ -35,6 +36,15 @@ PLAIN_TRANSPORTS = (tcp.Server, tcp.Client)
 """The classes that send exactly the bytes they are given through ``socket.send``.
 A subclass or a wrapper may do something to the bytes first (TLS does), and a
 UNIX socket may have file descriptors to send along."""
+
+
+TLS_PROTOCOL: Any = None
+try:
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+    TLS_PROTOCOL = TLSMemoryBIOProtocol
+except ImportError:
+    pass  # without pyOpenSSL there is no TLS
 
 
 CHUNK = 64 * 1024
@@ -107,16 +117,17 @@ class ConnectionTransport:
     :ivar messages_out: in how many writes.
     :param transport: the Twisted transport, of any kind.
     :param owner: hears when too much waits; without one, there is no bound.
-    :param poller: reads for it, if it is plain; without one, the reactor does.
+    :param poller: reads for it, if it or what is below its TLS is plain; without one, the reactor does.
     """
 
     __slots__ = (
-        *("_at_once", "_closing", "_fd", "_is_full", "_owner", "_poller", "_producing", "_send", "_stops"),
+        *("_at_once", "_closing", "_encrypts", "_is_full", "_owner", "_producing", "_send", "_stops"),
         *("_transport", "_users_producer", "_waiting", "bytes_out", "messages_out"),
     )
 
     def __init__(self, transport: Any, owner: Owner | None = None, poller: Poller | None = None) -> None:
         self._transport = transport
+        self._encrypts = TLS_PROTOCOL is not None and isinstance(transport, TLS_PROTOCOL)
         self._owner = owner
         self._stops = 0
         self._users_producer = False
@@ -134,11 +145,11 @@ class ConnectionTransport:
             self._send = transport.socket.send
         else:
             self._register(streaming=True)
-        self._poller = poller if self._at_once else None
-        if self._poller is not None:
-            self._fd = transport.fileno()
-            transport.pauseProducing()
-            self._poller.add(transport)
+        if poller is not None:
+            while isinstance(transport, ProtocolWrapper):
+                transport = transport.transport  # what is read from is below TLS
+            if type(transport) in PLAIN_TRANSPORTS:
+                poller.take(transport)
 
     if TYPE_CHECKING:  # what is forwarded, below
 
@@ -177,9 +188,18 @@ class ConnectionTransport:
             if not self._closing:  # what comes after our own end mostly goes nowhere
                 self.bytes_out += len(data)
                 self.messages_out += 1
-            transport.write(data)
+            self._hand_over(data)
             if send is not None:
                 self._no_longer_plain()
+
+    def _hand_over(self, data: bytes) -> None:
+        """Let the real transport send it, now or later."""
+        if self._encrypts:
+            # Twisted's TLS collects small writes until a timer of no time has run, which
+            # costs more than it takes to encrypt one. This is its write without that.
+            TLS_PROTOCOL.write(self._transport, data)
+        else:
+            self._transport.write(data)
 
     def _wait(self, data: bytes) -> None:
         """Let a write wait until those before it are sent."""
@@ -192,7 +212,6 @@ class ConnectionTransport:
     def _no_longer_plain(self) -> None:
         """Somebody has started TLS on the real transport."""
         self._leave_fast_path()
-        self._read_by_reactor()
         self._register(streaming=True)
 
     def write_waiting(self) -> None:
@@ -227,7 +246,6 @@ class ConnectionTransport:
     def startTLS(self, *args: Any) -> Any:
         """Encrypt what is written from now on, and nothing that was written before; see ``ITLSTransport``."""
         self._leave_fast_path()
-        self._read_by_reactor()
         try:
             return self._transport.startTLS(*args)
         finally:
@@ -238,7 +256,6 @@ class ConnectionTransport:
         # A transport whose producer is still registered never closes.
         self._closing = True
         self._leave_fast_path()
-        self._leave_poller()
         self._transport.loseConnection()
 
     stopProducing = loseConnection
@@ -254,7 +271,6 @@ class ConnectionTransport:
         self._closing = True
         self._waiting = None
         self._leave_fast_path()
-        self._leave_poller()
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()
 
@@ -268,7 +284,7 @@ class ConnectionTransport:
 
     def stop_reading(self, reason: int) -> None:
         """Stop reading, for one more reason."""
-        if not self._stops and not self._stop_polling():
+        if not self._stops:
             self._transport.pauseProducing()
         self._stops |= reason
 
@@ -276,26 +292,8 @@ class ConnectionTransport:
         """Drop one reason, or several; read again if no other is left."""
         if self._stops & reason:
             self._stops &= ~reason
-            if self._stops:
-                return
-            if self._poller is not None:
-                self._poller.add(self._transport)
-            else:
+            if not self._stops:
                 self._transport.resumeProducing()
-
-    def _stop_polling(self) -> bool:
-        return self._poller is not None and self._poller.remove(self._fd)
-
-    def _read_by_reactor(self) -> None:
-        """From now on, Twisted's transport reads by itself."""
-        if self._leave_poller():
-            self._transport.resumeProducing()
-
-    def _leave_poller(self) -> bool:
-        """Be read from by the poller no more, ever; returns whether it was read from now."""
-        was_polled = self._stop_polling()
-        self._poller = None
-        return was_polled
 
     def is_held_back(self) -> bool:
         """Whether it is this side alone that keeps the peer from being heard."""
@@ -318,7 +316,6 @@ class ConnectionTransport:
         self._waiting = None
         self._owner = None
         self._leave_fast_path()
-        self._leave_poller()
 
     def _register(self, streaming: bool) -> None:
         """Hear of the buffer, unless the transport is closing: it would wait for our producer for ever."""
@@ -367,7 +364,7 @@ class ConnectionTransport:
         self.go_on_reading(Stop.PEER_IS_SLOW)
         if self._waiting:
             waiting, self._waiting = bytes(self._waiting), None
-            self._transport.write(waiting)
+            self._hand_over(waiting)
 
 
 FORWARDED = (

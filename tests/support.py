@@ -25,8 +25,14 @@ from cryptography.x509.oid import NameOID
 from twisted.internet import error, reactor as global_reactor, tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    wrapClientTLS,
+    wrapServerTLS,
+)
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
@@ -341,6 +347,14 @@ class RealTestCase(TestCase):
         """Listen on TCP; returns a client endpoint."""
         host = await self.serve(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), factory)
         return TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
+
+    async def listen_tls(self, factory: Any = None) -> Any:
+        """Listen on TLS; returns a client endpoint that trusts it."""
+        pem = make_certificate(self.directory).read_bytes()
+        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+        host = await self.serve(wrapServerTLS(PrivateCertificate.loadPEM(pem).options(), plain), factory)
+        trust = optionsForClientTLS("localhost", Certificate.loadPEM(pem))
+        return wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", host.port))
 
     async def in_thread(self, function: Any, *args: Any) -> Any:
         """Call what blocks while the reactor goes on."""

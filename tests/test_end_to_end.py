@@ -16,12 +16,13 @@ from twisted.internet.endpoints import (
     TCP4ServerEndpoint,
     UNIXClientEndpoint,
     UNIXServerEndpoint,
-    wrapClientTLS,
     wrapServerTLS,
 )
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from zope.interface import implementer
 
 from echoactor import ActorFactory, ActorProtocol, EchoFactory, EchoProtocol, Server, ServerOptions
 
@@ -134,11 +135,7 @@ class EchoTests(RealTestCase):
 
     async def test_tls(self) -> None:
         """The echo works under TLS, in both directions at once, and a slow reader stops the reading."""
-        pem = make_certificate(self.directory).read_bytes()
-        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        host = await self.serve(wrapServerTLS(PrivateCertificate.loadPEM(pem).options(), plain))
-        trust = optionsForClientTLS("localhost", Certificate.loadPEM(pem))
-        client = await self.connect(wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)))
+        client = await self.connect(await self.listen_tls())
         data = bytes(range(256)) * 8192
         client.transport.write(data)
         self.assertEqual(await client.read(len(data)), data)
@@ -157,9 +154,42 @@ class EchoTests(RealTestCase):
         while self.system.count_actors() or self.system._resources:
             await deferLater(reactor, 0.01)
 
+    async def test_tls_order(self) -> None:
+        """Under TLS all writes arrive in order, before and after the handshake, a producer and what waits."""
+        pieces = [b"%d" % number * 20_000 for number in range(10)]
+
+        @implementer(IPushProducer)
+        class Quiet:
+            def pauseProducing(self) -> None: ...
+            def resumeProducing(self) -> None: ...
+            def stopProducing(self) -> None: ...
+
+        class Writes(ActorProtocol):
+            def connectionMade(self) -> None:
+                self.transport.write(pieces[0])
+                self.transport.write(b"small")
+
+            def receive(self, message: Any) -> None:
+                self.transport.write(pieces[1])
+                self.transport.writeSequence(pieces[2:5])
+                self.transport.registerProducer(Quiet(), True)
+                self.transport.write(pieces[5])
+                self.transport.write(b"small")
+                self.transport.unregisterProducer()
+                for piece in pieces[6:]:
+                    self.transport.write(piece)
+                self.transport.loseConnection()
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Writes
+        client = await self.connect(await self.listen_tls(factory))
+        await client.read(len(pieces[0]) + 5)
+        client.transport.write(b"go")
+        expected = [pieces[0], b"small", *pieces[1:6], b"small", *pieces[6:]]
+        self.assertEqual(await client.closed, b"".join(expected))
+
     async def test_tls_server_speaks_first(self) -> None:
         """A greeting written before the TLS handshake is over arrives, however large, and reading goes on."""
-        pem = make_certificate(self.directory).read_bytes()
         greeting = b"welcome" * 100_000
 
         class Greets(ActorProtocol):
@@ -173,10 +203,7 @@ class EchoTests(RealTestCase):
 
         factory = ActorFactory(self.system)
         factory.protocol = Greets
-        plain = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        host = await self.serve(wrapServerTLS(PrivateCertificate.loadPEM(pem).options(), plain), factory)
-        trust = optionsForClientTLS("localhost", Certificate.loadPEM(pem))
-        client = await self.connect(wrapClientTLS(trust, TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)))
+        client = await self.connect(await self.listen_tls(factory))
         await client.read(len(greeting))
         client.transport.write(b"thanks")
         self.assertEqual(await client.read(len(greeting) + 6), greeting + b"thanks")

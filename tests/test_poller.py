@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import ConnectionLost
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
+from zope.interface import providedBy
 
 from echoactor import ActorFactory, ActorProtocol, EndOfInput, ServerOptions, Shutdown
 from echoactor.events import ConnectionClosed
@@ -64,7 +66,6 @@ class OneTests(ConnectionTestCase):
                 client = super().connect(protocol)
             else:
                 client = super().connect(protocol, transport_class)
-        self.wire.stopReading()  # the test case's own start of it
         self.addCleanup(let_go, self.server.factory.poller)
         return client
 
@@ -141,23 +142,58 @@ class OneTests(ConnectionTestCase):
         self.poll()
         self.assertEqual(self.server.got, [b"one", b"two"])
 
+    def test_pause_from_below(self) -> None:
+        """Whoever stops the transport itself, as a wrapper of Twisted's may, stops the reading."""
+        client = self.connect()
+        self.wire.pauseProducing()
+        client.send(b"one")
+        self.poll()
+        self.assertEqual((self.server.got, self.readers()), ([], []))
+        self.wire.resumeProducing()
+        self.wire.resumeProducing()
+        self.poll()
+        self.assertEqual((self.server.got, self.readers()), ([b"one"], ["Poller"]))
+
+    def test_kept_by_another(self) -> None:
+        """A socket that a child of this process keeps is not heard of again after its end here."""
+        client = self.connect()
+        kept = os.dup(self.wire.fileno())
+        self.addCleanup(os.close, kept)
+        other = Plain(lambda data: None)
+        self.addCleanup(other.close)
+        poller = self.server.factory.poller
+        poller.add(other)
+        self.wire.connectionLost(Failure(ConnectionLost()))
+        client.send(b"nobody's")
+        with select.epoll.fromfd(os.dup(poller.fileno())) as epoll:
+            self.assertEqual(epoll.poll(0), [])
+        poller.remove(other.fileno())
+
+    def test_the_reactor(self) -> None:
+        """Its transport's reactor is the reactor for all else: what it provides, and what it is asked."""
+        self.connect()
+        reactor = self.wire.reactor
+        self.assertEqual(reactor.seconds(), self.reactor.seconds())
+        self.assertEqual(list(providedBy(reactor)), list(providedBy(self.reactor)))
+        self.wire.startWriting()
+        self.assertIn(self.wire, self.reactor.writers)
+
     def test_after_the_end(self) -> None:
         """A transport that is closed or closing is not read for: its number may be another's."""
         client = self.connect()
         poller = self.server.factory.poller
         self.wire.loseConnection()
-        poller.remove(self.wire.fileno())
-        poller.add(self.wire)
+        self.assertEqual(self.readers(), [])
+        poller.take(self.wire)
         self.assertEqual(self.readers(), [])
         self.poll()
-        poller.add(self.wire)
+        poller.take(self.wire)
         self.assertEqual((self.readers(), client.recv(1)), ([], b""))
 
     def test_no_descriptor(self) -> None:
         """Where no descriptor is left for epoll, the reactor reads as ever."""
         with patch.object(select, "epoll", side_effect=OSError(24, "Too many open files")):
             client = self.connect()
-        self.wire.startReading()  # what the test case's own stop has undone
         client.send(b"hello")
         self.poll()
         self.assertEqual(self.server.got, [b"hello"])
@@ -185,7 +221,7 @@ class Plain:
     def logPrefix(self) -> str:
         return "plain"
 
-    def resumeProducing(self) -> None:
+    def startReading(self) -> None:
         self.resumed += 1
 
     def connectionLost(self, reason: Failure) -> None:
@@ -411,6 +447,42 @@ class RealTests(RealTestCase):
         client.transport.write(b"secret")
         self.assertEqual(await client.read(8), b"gosecret")
         self.assertEqual(b"".join(got), b"secret")
+        client.transport.loseConnection()
+        await client.closed
+
+    async def test_tls(self) -> None:
+        """What is below TLS is read by the poller too, and heeds a pause."""
+        made: list[Any] = []
+
+        class Answers(ActorProtocol):
+            def connectionMade(self) -> None:
+                made.append(self)
+
+            def receive(self, message: Any) -> None:
+                match message:
+                    case b"pause":
+                        self.transport.pauseProducing()
+                    case bytes():
+                        self.transport.write(message)
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Answers
+        client = await self.connect(await self.listen_tls(factory))
+        client.transport.write(b"secret")
+        self.assertEqual(await client.read(6), b"secret")
+        [protocol] = made
+        accepted = protocol.transport._transport.transport
+        watched: Any = reactor
+        if factory.poller is not None and type(accepted) is tcp.Server:
+            self.assertIn(factory.poller, watched.getReaders())
+            self.assertNotIn(accepted, watched.getReaders())
+        client.transport.write(b"pause")
+        await self.until(lambda: protocol.transport.is_held_back())
+        client.transport.write(b"later")
+        await deferLater(reactor, 0.05)
+        self.assertEqual(client.got, b"secret")
+        protocol.transport.resumeProducing()
+        self.assertEqual(await client.read(11), b"secretlater")
         client.transport.loseConnection()
         await client.closed
 
