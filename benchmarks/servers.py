@@ -67,11 +67,23 @@ def certificate(directory: Path) -> Path:
     return file
 
 
+def need_our_reactor() -> None:
+    """Whether there is a reactor on uvloop."""
+    listed = subprocess.run([*TWISTD, "--help-reactors"], capture_output=True, text=True, check=True).stdout
+    if not any(line.split()[:1] == ["uvloop"] for line in listed.splitlines()):
+        raise Missing("twistd --help-reactors does not list uvloop")
+
+
 # The peers
 
 
 def wire_echo(directory: Path) -> list[str]:
     return [sys.executable, str(PEERS / "wire_echo.py"), "tcp:{port}:interface=127.0.0.1:backlog=1024"]
+
+
+def wire_echo_on_uvloop(directory: Path) -> list[str]:
+    need_our_reactor()
+    return [*wire_echo(directory), "uvloop"]
 
 
 def wire_echo_tls(directory: Path) -> list[str]:
@@ -104,6 +116,10 @@ def go(directory: Path) -> list[str]:
     return ["env", "GOMAXPROCS=1", target, "{port}"]
 
 
+def python_epoll(directory: Path) -> list[str]:
+    return [sys.executable, str(PEERS / "epoll.py"), "{port}"]
+
+
 def c_epoll(directory: Path) -> list[str]:
     return [compile_c(PEERS / "epoll.c", directory), "{port}"]
 
@@ -116,9 +132,7 @@ def echoactor(directory: Path) -> list[str]:
 
 
 def on_uvloop(directory: Path) -> list[str]:
-    listed = subprocess.run([*TWISTD, "--help-reactors"], capture_output=True, text=True, check=True).stdout
-    if not any(line.split()[:1] == ["uvloop"] for line in listed.splitlines()):
-        raise Missing("twistd --help-reactors does not list uvloop")
+    need_our_reactor()
     return [*TWISTD, "--reactor=uvloop", "echoactor", *LISTEN]
 
 
@@ -146,9 +160,11 @@ CONTENDERS = [
     Contender("wire.Echo", wire_echo),
     Contender("echoactor", echoactor),
     Contender("echoactor, uvloop", on_uvloop),
+    Contender("wire.Echo, uvloop", wire_echo_on_uvloop),
     Contender("asyncio streams", asyncio_streams),
     Contender("asyncio protocol", asyncio_protocol),
     Contender("uvloop protocol", uvloop_protocol),
+    Contender("Python epoll", python_epoll),
     Contender("Elixir", elixir),
     Contender("Go", go),
     Contender("C epoll", c_epoll),
