@@ -13,6 +13,7 @@ import select
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet import tcp
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.main import CONNECTION_LOST
 from twisted.logger import Logger
@@ -48,13 +49,19 @@ class PolledReactor:
         self._reactor = reactor
         self.addWriter, self.removeWriter = reactor.addWriter, reactor.removeWriter
 
-    def addReader(self, transport: Any) -> None:
-        """Read for ``transport``; see ``IReactorFDSet``."""
-        self._poller.add(transport)
+    def addReader(self, reader: Any) -> None:
+        """See ``IReactorFDSet``."""
+        if isinstance(reader, tcp.Connection):
+            self._poller.add(reader)
+        else:  # something else that a protocol has made, for its transport's reactor
+            self._reactor.addReader(reader)
 
-    def removeReader(self, transport: Any) -> None:
-        """Read for it no more; see ``IReactorFDSet``."""
-        self._poller.remove(transport.fileno())
+    def removeReader(self, reader: Any) -> None:
+        """See ``IReactorFDSet``."""
+        if isinstance(reader, tcp.Connection):
+            self._poller.remove(reader.fileno())
+        else:
+            self._reactor.removeReader(reader)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -81,12 +88,13 @@ class Poller:
         self._epoll: select.epoll | None = None  # from the first connection to the last
         self._polled: dict[int, tuple[Any, Callable[[int], bytes]]] = {}
         self._is_reading = False
+        self._must_close = False  # once it has read
 
     def take(self, transport: Any) -> None:
         """
-        Read for ``transport`` in the reactor's place, whenever it wants to read.
+        Read for ``transport`` in the reactor's place, from now on and whenever it wants to be read for.
 
-        :param transport: a plain TCP transport of Twisted's, which reads, unless it is closed or closing.
+        :param transport: a plain TCP transport of Twisted's; if it is closed or closing, nothing happens.
         """
         if transport.connected and not transport.disconnecting:
             transport.stopReading()
@@ -98,14 +106,14 @@ class Poller:
         fd = transport.fileno()
         if fd in self._polled:
             return
-        if self._epoll is None:
-            try:
+        try:
+            if self._epoll is None:
                 self._epoll = select.epoll()
-            except OSError:
-                # The connection itself has taken the last descriptor.
-                self._give_back(transport)
-                return
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
+            self._epoll.register(fd, select.EPOLLIN)
+        except OSError:
+            # The connection itself has taken the last descriptor, or the last place in an epoll.
+            self._give_back(transport)
+            return
         if not self._polled:
             self._reactor.addReader(self)
         self._polled[fd] = transport, transport.socket.recv
@@ -119,7 +127,7 @@ class Poller:
         try:
             self._epoll.unregister(fd)
         except OSError:
-            pass  # closed meanwhile, which the kernel has noticed
+            pass  # closed meanwhile
 
     def _give_back(self, transport: Any) -> None:
         """Let the reactor itself read, from now on."""
@@ -131,6 +139,7 @@ class Poller:
         """Nobody is read for, and nobody will be for a while: hold no descriptor."""
         # Within a batch it would end the connections that come after: the reactor takes
         # a descriptor that changes while it is read for one that is lost.
+        self._must_close = self._is_reading
         if self._epoll is not None and not self._polled and not self._is_reading:
             self._epoll.close()
             self._epoll = None
@@ -155,15 +164,17 @@ class Poller:
             if entry is None:
                 continue  # what was read before it in this turn has ended it
             transport, receive = entry
-            if event != select.EPOLLIN:
-                self._give_back(transport)
-                continue
             try:
                 data = receive(READ_SIZE)
             except BlockingIOError:
+                if event != select.EPOLLIN:
+                    self._give_back(transport)  # something that is not for us, and would come again
                 continue
             except OSError:
                 self._lost(fd, transport, CONNECTION_LOST)
+                continue
+            if not data:
+                self._give_back(transport)
                 continue
             try:
                 transport.protocol.dataReceived(data)
@@ -171,7 +182,8 @@ class Poller:
                 _log.failure("unhandled error in {protocol}", protocol=transport.logPrefix())
                 self._lost(fd, transport, error)
         self._is_reading = False
-        self.close()
+        if self._must_close:
+            self.close()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor lets go of all it has; see ``IFileDescriptor``."""

@@ -38,13 +38,10 @@ A subclass or a wrapper may do something to the bytes first (TLS does), and a
 UNIX socket may have file descriptors to send along."""
 
 
-TLS_PROTOCOL: Any = None
 try:
-    from twisted.protocols.tls import TLSMemoryBIOProtocol
-
-    TLS_PROTOCOL = TLSMemoryBIOProtocol
-except ImportError:
-    pass  # without pyOpenSSL there is no TLS
+    from twisted.protocols import tls
+except ImportError:  # without pyOpenSSL
+    tls = None  # type: ignore[assignment]
 
 
 CHUNK = 64 * 1024
@@ -121,13 +118,13 @@ class ConnectionTransport:
     """
 
     __slots__ = (
-        *("_at_once", "_closing", "_encrypts", "_is_full", "_owner", "_producing", "_send", "_stops"),
+        *("_at_once", "_closing", "_collects", "_is_full", "_owner", "_producing", "_send", "_stops"),
         *("_transport", "_users_producer", "_waiting", "bytes_out", "messages_out"),
     )
 
     def __init__(self, transport: Any, owner: Owner | None = None, poller: Poller | None = None) -> None:
         self._transport = transport
-        self._encrypts = TLS_PROTOCOL is not None and isinstance(transport, TLS_PROTOCOL)
+        self._collects = tls is not None and type(transport) is tls.BufferingTLSTransport
         self._owner = owner
         self._stops = 0
         self._users_producer = False
@@ -194,10 +191,11 @@ class ConnectionTransport:
 
     def _hand_over(self, data: bytes) -> None:
         """Let the real transport send it, now or later."""
-        if self._encrypts:
+        if self._collects:
             # Twisted's TLS collects small writes until a timer of no time has run, which
-            # costs more than it takes to encrypt one. This is its write without that.
-            TLS_PROTOCOL.write(self._transport, data)
+            # costs more than it takes to encrypt one. This is its write without that; text
+            # is refused by the sum, where OpenSSL would take it with a warning.
+            tls.TLSMemoryBIOProtocol.write(self._transport, b"" + data)
         else:
             self._transport.write(data)
 
@@ -270,6 +268,7 @@ class ConnectionTransport:
         """Close at once; see ``ITCPTransport``."""
         self._closing = True
         self._waiting = None
+        self.input_ended()
         self._leave_fast_path()
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()

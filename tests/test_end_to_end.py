@@ -155,7 +155,8 @@ class EchoTests(RealTestCase):
             await deferLater(reactor, 0.01)
 
     async def test_tls_order(self) -> None:
-        """Under TLS all writes arrive in order, before and after the handshake, a producer and what waits."""
+        """Under TLS all writes arrive in order: before and after the handshake, and with a producer."""
+        test = self
         pieces = [b"%d" % number * 20_000 for number in range(10)]
 
         @implementer(IPushProducer)
@@ -170,6 +171,9 @@ class EchoTests(RealTestCase):
                 self.transport.write(b"small")
 
             def receive(self, message: Any) -> None:
+                for wrong in ("text", 5):
+                    with test.assertRaises(TypeError):
+                        self.transport.write(wrong)
                 self.transport.write(pieces[1])
                 self.transport.writeSequence(pieces[2:5])
                 self.transport.registerProducer(Quiet(), True)

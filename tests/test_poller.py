@@ -113,19 +113,21 @@ class OneTests(ConnectionTestCase):
         self.assertEqual(client.recv(10), b"still")
 
     def test_reset(self) -> None:
-        """A reset is a connection lost."""
+        """A reset is a connection lost, after the bytes before it."""
         reasons: list[object] = []
         self.system.events.subscribe(ConnectionClosed, lambda event: reasons.append(event.reason))
         client = self.connect()
+        client.send(b"last")
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         self.poll()
+        self.assertEqual(self.server.got, [b"last"])
         [reason] = reasons
         assert isinstance(reason, Shutdown)
         self.assertIn("lost", str(reason.detail))
 
     def test_pause_within(self) -> None:
-        """Who pauses while handling bytes gets no more until it resumes, and then all."""
+        """Who pauses while handling bytes gets no more until it resumes, and then all, by the same epoll."""
 
         class Pauses(Keeps):
             def receive(self, message: Any) -> None:
@@ -133,6 +135,7 @@ class OneTests(ConnectionTestCase):
                 self.transport.pauseProducing()
 
         client = self.connect(Pauses)
+        number = self.server.factory.poller.fileno()
         client.send(b"one")
         self.poll()
         client.send(b"two")
@@ -141,6 +144,19 @@ class OneTests(ConnectionTestCase):
         self.server.transport.resumeProducing()
         self.poll()
         self.assertEqual(self.server.got, [b"one", b"two"])
+        self.assertEqual(self.server.factory.poller.fileno(), number)
+
+    def test_abort(self) -> None:
+        """After abortConnection nothing arrives, though somebody resumes; until the next turn it is open."""
+        client = self.connect()
+        client.send(b"late")
+        for act in ("pauseProducing", "abortConnection", "resumeProducing"):
+            getattr(self.server.transport, act)()
+        self.reactor.poll()
+        self.assertEqual(self.server.got, [])
+        self.settle()
+        with self.assertRaises(ConnectionResetError):
+            client.recv(1)
 
     def test_pause_from_below(self) -> None:
         """Whoever stops the transport itself, as a wrapper of Twisted's may, stops the reading."""
@@ -170,9 +186,13 @@ class OneTests(ConnectionTestCase):
         poller.remove(other.fileno())
 
     def test_the_reactor(self) -> None:
-        """Its transport's reactor is the reactor for all else: what it provides, and what it is asked."""
+        """Its transport's reactor is the reactor for all else: what it provides, other readers, writers."""
         self.connect()
-        reactor = self.wire.reactor
+        reactor, another = self.wire.reactor, object()
+        reactor.addReader(another)
+        self.assertIn(another, self.reactor.readers)
+        reactor.removeReader(another)
+        self.assertNotIn(another, self.reactor.readers)
         self.assertEqual(reactor.seconds(), self.reactor.seconds())
         self.assertEqual(list(providedBy(reactor)), list(providedBy(self.reactor)))
         self.wire.startWriting()
@@ -203,16 +223,12 @@ class OneTests(ConnectionTestCase):
 class Plain:
     """A transport as the poller knows it, on a real socket."""
 
-    connected = True
-    disconnecting = False
-
     def __init__(self, received: Callable[[bytes], object]) -> None:
         self.peer, self.socket = socket.socketpair()
         self.socket.setblocking(False)
         self.protocol = self
         self.dataReceived = received
         self.reasons: list[Failure] = []
-        self.resumed = 0
         self.fails = False
 
     def fileno(self) -> int:
@@ -220,9 +236,6 @@ class Plain:
 
     def logPrefix(self) -> str:
         return "plain"
-
-    def startReading(self) -> None:
-        self.resumed += 1
 
     def connectionLost(self, reason: Failure) -> None:
         self.reasons.append(reason)
@@ -276,7 +289,7 @@ class ManyTests(ActorTestCase):
         def close(data: bytes) -> None:
             self.got.append(data)
             for transport in pair:
-                if transport.dataReceived is close and not transport.resumed:
+                if transport.dataReceived is close:
                     self.poller.remove(transport.fileno())
 
         pair = [self.add(close), self.add(close)]
@@ -424,7 +437,7 @@ class WhereTests(ActorTestCase):
 
 class RealTests(RealTestCase):
     async def test_start_tls(self) -> None:
-        """After startTLS the reactor reads, through TLS; nothing of it is read as clear text."""
+        """After startTLS what is read goes through TLS; nothing of it is taken for clear text."""
         pem = make_certificate(self.directory).read_bytes()
         got: list[bytes] = []
 
