@@ -283,3 +283,6 @@ class WordsTests(CommandTestCase):
                 screen = Screen(console)
                 screen.see(seen)
                 self.assertLessEqual(len(console.render_lines(screen.render(height))), height)
+                with console.capture() as printed:  # as --once does, with as many lines as it takes
+                    console.print(screen.render(None))
+                self.assertIn("dead letters 5", " ".join(printed.get().split()))

@@ -98,7 +98,8 @@ class Screen:
             free = height - AROUND - len(events) - bool(events)
             rows = min(len(tree), max(free * 2 // 3, free - len(found["rows"])))
             connections = max(0, free - rows)
-        parts: list[RenderableType] = [self._head(), Text(), self._charts(), Text(), self._tree(tree, rows)]
+        head = self._head(is_one_line=height is not None)
+        parts: list[RenderableType] = [head, Text(), self._charts(), Text(), self._tree(tree, rows)]
         if found["rows"] and connections:
             parts += [Text(), self._connections(found, connections)]
         if events:
@@ -109,10 +110,12 @@ class Screen:
         if value is not None:
             self._past.setdefault(name, deque(maxlen=MOMENTS)).append(value)
 
-    def _head(self) -> Text:
+    def _head(self, is_one_line: bool) -> Text:
         system = self._seen["system"]
         state = (f"● {self._trouble}; trying again", "bold red") if self._trouble else ("● live", "bold cyan")
-        line = Text.assemble((shown(system["name"]), "bold"), "  ", state, overflow="ellipsis", no_wrap=True)
+        line = Text.assemble((shown(system["name"]), "bold"), "  ", state)
+        if is_one_line:
+            line.overflow, line.no_wrap = "ellipsis", True
         if self._note and not self._trouble:
             line.append(f" ({self._note})", "yellow")
         if system.get("has_others"):
