@@ -1,5 +1,5 @@
 """
-The limit for Python: an echo server with nothing in it but ``select.epoll``, ``recv`` and ``send``, as ``epoll.c``.
+The limit for Python: an echo server with nothing in it but ``select.epoll``, ``recv`` and ``send``.
 
 usage: epoll.py PORT
 """

@@ -1,7 +1,7 @@
 """
 The peer: Twisted's own echo protocol, ``twisted.protocols.wire.Echo``, on the default reactor or another one.
 
-usage: wire_echo.py ENDPOINT [REACTOR], such as tcp:8080, or ssl:8443:privateKey=key.pem:certKey=cert.pem uvloop
+usage: wire_echo.py ENDPOINT [REACTOR], such as ssl:8443:privateKey=key.pem:certKey=cert.pem uvloop
 """
 
 import sys
