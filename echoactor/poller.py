@@ -76,8 +76,8 @@ class Poller:
     """
     Reads plain TCP sockets, and hands what they bring to their protocols.
 
-    Whatever is not ordinary (the peer's end, an error) it leaves to the transport
-    itself: it gives the reading back to the reactor, which then finds the same.
+    The peer's end it leaves to the transport itself: it gives the reading back to
+    the reactor, which then finds the same.
 
     :param reactor: an ``IReactorFDSet``.
     """
