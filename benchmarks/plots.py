@@ -49,9 +49,11 @@ def _draw(
     scenarios = [scenario for scenario in wanted if scenario in results.scenarios()]
     servers = results.servers(scenarios[0])
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5))
-    for server in servers:
+    shades = pyplot.get_cmap("tab20").colors  # type: ignore[attr-defined]  # dark, light, dark, light, ...
+    for server, colour in zip(servers, [*shades[::2], *shades[1::2]], strict=False):
         ours = server.startswith("echoactor")
         style = {"linewidth": 2.2 if ours else 1.1, "marker": "o" if ours else ".", "label": server}
+        style["color"] = colour
         those = [one for one in scenarios if results.figures(one, server, "rate")]
         places = [place(one)[0] for one in those]
         left.plot(places, [median(results.figures(one, server, "rate")) for one in those], **style)
