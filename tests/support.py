@@ -6,6 +6,7 @@ import resource
 import socket
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -31,6 +32,7 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
     wrapServerTLS,
 )
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import Clock
@@ -261,6 +263,23 @@ class ConnectionTestCase(ActorTestCase):
         return sent
 
 
+@implementer(IPushProducer)
+class Producer:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def pauseProducing(self) -> None:
+        self.told.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.told.append("resume")
+
+    def stopProducing(self) -> None:
+        self.told.append("stop")
+
+
 class Client(Protocol):
     """Collects what it gets; ``closed`` fires with all of it when the connection is gone."""
 
@@ -487,3 +506,27 @@ class FileLimitsTestCase(SynchronousTestCase):
 
     def set(self, _: int, limits: tuple[int, int]) -> None:
         self.limits = limits
+
+
+def storm(crashes: int, answer: bytes) -> str:
+    """
+    A piece of a program that makes a storm of crashes of a server.
+
+    :param crashes: how many each read of a connection causes.
+    :param answer: what the connection says when they are on their way.
+    """
+    return textwrap.dedent(f"""
+        import echoactor.echo as echo
+        from echoactor import Actor
+
+        class Bad(Actor):
+            def receive(self, message):
+                raise ValueError("\\x1b[31m\\n{{forged}} " + message)
+
+        def receive(self, message):
+            if isinstance(message, bytes):
+                for number in range({crashes}):
+                    self.spawn(Bad).send(f"number {{number}}")
+                self.transport.write({answer!r})
+        echo.EchoProtocol.receive = receive
+        """)

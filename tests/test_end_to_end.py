@@ -18,15 +18,13 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
     wrapServerTLS,
 )
-from twisted.internet.interfaces import IPushProducer
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from zope.interface import implementer
 
 from echoactor import ActorFactory, ActorProtocol, EchoFactory, EchoProtocol, Server, ServerOptions
 
-from .support import RealTestCase, Relay, make_certificate
+from .support import Producer, RealTestCase, Relay, make_certificate
 
 reactor: Any = global_reactor
 
@@ -159,12 +157,6 @@ class EchoTests(RealTestCase):
         test = self
         pieces = [b"%d" % number * 20_000 for number in range(10)]
 
-        @implementer(IPushProducer)
-        class Quiet:
-            def pauseProducing(self) -> None: ...
-            def resumeProducing(self) -> None: ...
-            def stopProducing(self) -> None: ...
-
         class Writes(ActorProtocol):
             def connectionMade(self) -> None:
                 self.transport.write(pieces[0])
@@ -176,7 +168,7 @@ class EchoTests(RealTestCase):
                         self.transport.write(wrong)
                 self.transport.write(pieces[1])
                 self.transport.writeSequence(pieces[2:5])
-                self.transport.registerProducer(Quiet(), True)
+                self.transport.registerProducer(Producer(), True)
                 self.transport.write(pieces[5])
                 self.transport.write(b"small")
                 self.transport.unregisterProducer()

@@ -9,34 +9,20 @@ import signal
 import socket
 import ssl
 import sys
-import textwrap
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from .support import Authority
+from .support import Authority, storm
 from .test_command import NODAEMON, PATIENCE, TWIST, TWISTD, CommandTestCase
 
-STORM = """
-    import sys
-    from twisted.internet import reactor
-    from echoactor import Actor, ActorSystem
-    from echoactor.tap import Options
-
-    class Bad(Actor):
-        def receive(self, message):
-            raise ValueError("\\x1b[31m\\n{forged} " + message)
-
-    import echoactor.echo as echo
-    def receive(self, message):
-        if isinstance(message, bytes):
-            for number in range(300):
-                self.spawn(Bad).send(f"number {number}")
-            self.transport.write(b"done")
-    echo.EchoProtocol.receive = receive
-    sys.argv[0] = "twistd"
-    from twisted.scripts.twistd import run
-    run()
+STORM = f"""
+import sys
+from twisted.internet import reactor
+{storm(300, b"done")}
+sys.argv[0] = "twistd"
+from twisted.scripts.twistd import run
+run()
 """
 """A command whose connections cause a storm of crashes."""
 
@@ -116,7 +102,7 @@ class LogTests(CommandTestCase):
     def test_storm(self) -> None:
         """In a storm of errors, each line is JSON, none is forged, and they are few."""
         for log_format in ("json", "text"):
-            command = (sys.executable, "-c", textwrap.dedent(STORM), "-n", "echoactor", "--port", "0")
+            command = (sys.executable, "-c", STORM, "-n", "echoactor", "--port", "0")
             with self.serving(*command, "--log-format", log_format) as child:
                 client = self.connect()
                 for _ in range(3):

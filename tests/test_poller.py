@@ -436,6 +436,25 @@ class WhereTests(ActorTestCase):
 
 
 class RealTests(RealTestCase):
+    def answering(self) -> tuple[ActorFactory, list[Any]]:
+        """A factory of connections that answer, and pause at ``pause``; and those that it has made."""
+        made: list[Any] = []
+
+        class Answers(ActorProtocol):
+            def connectionMade(self) -> None:
+                made.append(self)
+
+            def receive(self, message: Any) -> None:
+                match message:
+                    case b"pause":
+                        self.transport.pauseProducing()
+                    case bytes():
+                        self.transport.write(message)
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Answers
+        return factory, made
+
     async def test_start_tls(self) -> None:
         """After startTLS what is read goes through TLS; nothing of it is taken for clear text."""
         pem = make_certificate(self.directory).read_bytes()
@@ -465,21 +484,7 @@ class RealTests(RealTestCase):
 
     async def test_tls(self) -> None:
         """What is below TLS is read by the poller too, and heeds a pause."""
-        made: list[Any] = []
-
-        class Answers(ActorProtocol):
-            def connectionMade(self) -> None:
-                made.append(self)
-
-            def receive(self, message: Any) -> None:
-                match message:
-                    case b"pause":
-                        self.transport.pauseProducing()
-                    case bytes():
-                        self.transport.write(message)
-
-        factory = ActorFactory(self.system)
-        factory.protocol = Answers
+        factory, made = self.answering()
         client = await self.connect(await self.listen_tls(factory))
         client.transport.write(b"secret")
         self.assertEqual(await client.read(6), b"secret")
@@ -501,20 +506,7 @@ class RealTests(RealTestCase):
 
     async def test_proxy_protocol(self) -> None:
         """A connection that is handed over after its header is served like others, and half-closes."""
-        factory = ActorFactory(self.system)
-        factory.protocol = Keeps
-        made: list[Any] = []
-
-        class Answers(ActorProtocol):
-            def connectionMade(self) -> None:
-                made.append(self)
-
-            def receive(self, message: Any) -> None:
-                match message:
-                    case bytes():
-                        self.transport.write(message)
-
-        factory.protocol = Answers
+        factory, made = self.answering()
         factory.use(ServerOptions(trusted_proxies=("127.0.0.1",)))
         endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
         host = await self.serve(endpoint, ProxyProtocolFactory(factory, factory))

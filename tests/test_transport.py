@@ -6,13 +6,12 @@ import socket
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.interfaces import IPushProducer, ITCPTransport, ITLSTransport
-from zope.interface import implementer
+from twisted.internet.interfaces import ITCPTransport, ITLSTransport
 
 from echoactor import ActorProtocol, ServerOptions, Shutdown
 from echoactor.events import ActorEnded
 
-from .support import ConnectionTestCase
+from .support import ConnectionTestCase, Producer
 
 BIG = bytes(range(256)) * 4096  # 1 MiB: more than the sockets hold
 
@@ -25,23 +24,6 @@ class Silent(ActorProtocol):
 
 class Subclassed(tcp.Server):
     """A transport that may do something to what is written."""
-
-
-@implementer(IPushProducer)
-class Producer:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-
-    def pauseProducing(self) -> None:
-        self.told.append("pause")
-
-    def resumeProducing(self) -> None:
-        self.told.append("resume")
-
-    def stopProducing(self) -> None:
-        self.told.append("stop")
 
 
 class WriteTests(ConnectionTestCase):

@@ -6,33 +6,15 @@ import json
 import os
 import re
 import signal
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from .support import storm
 from .test_command import NODAEMON, PATIENCE, TWIST
 from .test_observing import get
 from .test_workers_command import WorkersTestCase
-
-STORM = """
-    import echoactor.echo as echo
-    from echoactor import Actor
-
-    class Bad(Actor):
-        def receive(self, message):
-            raise ValueError("\\x1b[31m\\n{forged} " + message)
-
-    def receive(self, message):
-        if isinstance(message, bytes):
-            for number in range(30):
-                self.spawn(Bad).send(f"number {number}")
-            self.transport.write(b"hello")
-    echo.EchoProtocol.receive = receive
-"""
-"""What each Python that starts imports: with it, connections cause a storm of crashes."""
-
 
 LEFT_OUT = r"worker (\d): \d+ more like this: actor {address} crashed"
 
@@ -150,7 +132,7 @@ class AccessLogTests(ObservedTestCase):
 class LogTests(ObservedTestCase):
     def test_json(self) -> None:
         """In a storm of crashes, each line of a worker is JSON that names it, and they are few."""
-        (self.directory / "sitecustomize.py").write_text(textwrap.dedent(STORM))
+        (self.directory / "sitecustomize.py").write_text(storm(30, b"hello"))
         environment = {**os.environ, "PYTHONPATH": str(self.directory)}
         arguments = ("-p", "0", "--log-format", "json")
         with self.serving(*NODAEMON, "echoactor", *arguments, env=environment) as child:
