@@ -6,7 +6,7 @@ usage: python benchmarks/echo.py [--rounds N] [--seconds S] [--only NAME ...] [-
 
 The servers take turns, A B C A B C ..., on one core, with the load generator on another, and what counts is
 ratios of neighbouring runs: on a shared machine, absolute figures are noise. The last table says what is
-demanded, and whether it is met. It takes four minutes; with --full, twenty.
+demanded, and whether it is met. It takes four minutes; with --full, more.
 """
 
 import argparse

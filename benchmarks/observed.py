@@ -10,6 +10,7 @@ takes to be asked about them.
 
 import argparse
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -19,8 +20,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
+from echo import positive
 from measure import SPARE, Figures, Load, Scenario, under_load
-from processes import Server, allow_many_descriptors, cpu_seconds, free_port, settle
+from processes import Broken, Server, allow_many_descriptors, cpu_seconds, free_port, settle
 from servers import echoactor
 
 SCENARIO = Scenario("messages", 50)
@@ -85,7 +87,7 @@ def with_many(connections: int, directory: Path, seconds: float) -> str:
             time.sleep(seconds)
             streamed = sum(map(len, events)) / (time.monotonic() - begun)
     if f'echoactor_connections{{worker="0"}} {connections}.0' not in text.decode():
-        raise SystemExit(f"not all of {connections} connections are in the metrics")
+        raise Broken(f"not all of {connections} connections are in the metrics")
     return (
         f"{connections:,} idle connections: /metrics takes {used / SCRAPES * 1e3:.1f} ms of the server's CPU "
         f"time ({len(text):,} bytes); a page's stream brings {streamed:,.0f} bytes a second"
@@ -94,9 +96,9 @@ def with_many(connections: int, directory: Path, seconds: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--idle", type=int, default=10_000, help="connections that wait; default 10,000")
+    parser.add_argument("--rounds", type=positive(int), default=9)
+    parser.add_argument("--seconds", type=positive(float), default=2.0)
+    parser.add_argument("--idle", type=positive(int), default=10_000, help="that wait; default 10,000")
     options = parser.parse_args()
     runs: dict[str, list[Figures]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as directory:
@@ -104,6 +106,8 @@ def main() -> None:
         for _ in range(options.rounds):
             for way in WAYS:
                 runs[way].append(run(way, load, Path(directory), options.seconds))
+        many = min(options.idle, allow_many_descriptors() - 2 * SPARE)
+        asked = with_many(many, Path(directory), options.seconds)
     print(
         f"{options.rounds} rounds of {options.seconds:g} s: medians, and of the ratios to off in each round"
     )
@@ -115,10 +119,11 @@ def main() -> None:
         )
         a_second, used = (median(one[name] for one in runs[way]) for name in ("rate", "cpu"))
         print(f"{way:>10} {a_second:10,.0f} {rate:6.3f} {used * 1e6:8.2f} {cpu:6.3f}")
-    with tempfile.TemporaryDirectory() as directory:
-        many = min(options.idle, allow_many_descriptors() - 2 * SPARE)
-        print(with_many(many, Path(directory), options.seconds))
+    print(asked)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Broken as error:
+        sys.exit(str(error))

@@ -1,6 +1,7 @@
 """The plots of the documentation: rates over sizes, and over connections."""
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -49,11 +50,12 @@ def _draw(
     scenarios = [scenario for scenario in wanted if scenario in results.scenarios()]
     servers = results.servers(scenarios[0])
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5))
-    shades = pyplot.get_cmap("tab20").colors  # type: ignore[attr-defined]  # dark, light, dark, light, ...
-    for server, colour in zip(servers, [*shades[::2], *shades[1::2]], strict=False):
+    shades = pyplot.get_cmap("tab20")
+    colours = cycle([*map(shades, range(0, 20, 2)), *map(shades, range(1, 20, 2))])  # the dark ones first
+    for server, colour in zip(servers, colours, strict=False):
         ours = server.startswith("echoactor")
-        style = {"linewidth": 2.2 if ours else 1.1, "marker": "o" if ours else ".", "label": server}
-        style["color"] = colour
+        width, marker = (2.2, "o") if ours else (1.1, ".")
+        style = {"linewidth": width, "marker": marker, "color": colour, "label": server}
         those = [one for one in scenarios if results.figures(one, server, "rate")]
         places = [place(one)[0] for one in those]
         left.plot(places, [median(results.figures(one, server, "rate")) for one in those], **style)

@@ -68,7 +68,7 @@ def certificate(directory: Path) -> Path:
 
 
 def need_our_reactor() -> None:
-    """Whether there is a reactor on uvloop."""
+    """Raise :class:`Missing` when there is no reactor on uvloop."""
     listed = subprocess.run([*TWISTD, "--help-reactors"], capture_output=True, text=True, check=True).stdout
     if not any(line.split()[:1] == ["uvloop"] for line in listed.splitlines()):
         raise Missing("twistd --help-reactors does not list uvloop")

@@ -14,8 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
+from echo import positive
 from measure import Load, Scenario, measure
-from processes import Server
+from processes import Broken, Server
 from servers import PEERS, python_epoll
 
 WITHOUT = [sys.executable, str(PEERS / "without.py")]
@@ -31,8 +32,8 @@ WAYS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--rounds", type=positive(int), default=15)
+    parser.add_argument("--seconds", type=positive(float), default=0.5)
     options = parser.parse_args()
     used: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
@@ -52,4 +53,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Broken as error:
+        sys.exit(str(error))

@@ -171,7 +171,7 @@ class Poller:
                     self._give_back(transport)  # something that is not for us, and would come again
                 continue
             except OSError:
-                self._lost(fd, transport, CONNECTION_LOST)
+                self._end(transport, Failure(CONNECTION_LOST))
                 continue
             if not data:
                 self._give_back(transport)
@@ -180,7 +180,7 @@ class Poller:
                 transport.protocol.dataReceived(data)
             except BaseException as error:
                 _log.failure("unhandled error in {protocol}", protocol=transport.logPrefix())
-                self._lost(fd, transport, error)
+                self._end(transport, Failure(error))
         self._is_reading = False
         if self._must_close:
             self.close()
@@ -190,12 +190,8 @@ class Poller:
         for transport, _ in list(self._polled.values()):
             self._end(transport, reason)
 
-    def _lost(self, fd: int, transport: Any, why: BaseException) -> None:
-        if fd in self._polled and self._polled[fd][0] is transport:
-            self.remove(fd)
-        self._end(transport, Failure(why))
-
     def _end(self, transport: Any, reason: Failure) -> None:
+        """End a connection, which first of all stops to read, and so leaves."""
         try:
             transport.connectionLost(reason)
         except BaseException:

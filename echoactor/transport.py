@@ -41,7 +41,7 @@ UNIX socket may have file descriptors to send along."""
 try:
     from twisted.protocols import tls
 except ImportError:  # without pyOpenSSL
-    tls = None  # type: ignore[assignment]
+    tls = None  # type: ignore[assignment]  # in a module's place
 
 
 CHUNK = 64 * 1024

@@ -175,9 +175,9 @@ class OneTests(ConnectionTestCase):
         client = self.connect()
         kept = os.dup(self.wire.fileno())
         self.addCleanup(os.close, kept)
-        other = Plain(lambda data: None)
-        self.addCleanup(other.close)
         poller = self.server.factory.poller
+        other = Plain(poller, lambda data: None)
+        self.addCleanup(other.close)
         poller.add(other)
         self.wire.connectionLost(Failure(ConnectionLost()))
         client.send(b"nobody's")
@@ -223,7 +223,8 @@ class OneTests(ConnectionTestCase):
 class Plain:
     """A transport as the poller knows it, on a real socket."""
 
-    def __init__(self, received: Callable[[bytes], object]) -> None:
+    def __init__(self, poller: Poller, received: Callable[[bytes], object]) -> None:
+        self.poller = poller
         self.peer, self.socket = socket.socketpair()
         self.socket.setblocking(False)
         self.protocol = self
@@ -239,6 +240,7 @@ class Plain:
 
     def connectionLost(self, reason: Failure) -> None:
         self.reasons.append(reason)
+        self.poller.remove(self.fileno())
         self.close()
         if self.fails:
             raise LookupError
@@ -260,7 +262,7 @@ class ManyTests(ActorTestCase):
         self.got: list[bytes] = []
 
     def add(self, received: Callable[[bytes], object] | None = None) -> Plain:
-        transport = Plain(received or self.got.append)
+        transport = Plain(self.poller, received or self.got.append)
         self.addCleanup(transport.close)
         self.addCleanup(self.poller.remove, transport.fileno())
         self.poller.add(transport)

@@ -25,15 +25,17 @@ def serve(listener: socket.socket) -> None:
                 poll.register(connection, select.EPOLLIN)
                 continue
             connection = connections[number]
+            data = unsent.pop(number, b"")
+            sent = 0
             try:
-                data = connection.recv(65_536) if event != select.EPOLLOUT else unsent.pop(number)
+                data = data or connection.recv(65_536)
                 sent = connection.send(data)
             except BlockingIOError:
-                sent = 0
+                if not data:
+                    continue
             except OSError:
                 data = b""
             if not data:
-                unsent.pop(number, None)
                 connections.pop(number).close()
             elif sent < len(data):
                 unsent[number] = data[sent:]
