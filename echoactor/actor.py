@@ -212,6 +212,7 @@ def _receive(
                 elif timer is None or timer.fired:
                     return Timeout()
             looked = True
+            cell.gather()
             yield NEWS
     finally:
         if timer is not None:

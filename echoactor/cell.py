@@ -72,7 +72,10 @@ def _explain(error: BaseException) -> tuple[object, Failure | None]:
     if isinstance(error, ActorExit):
         return error.reason, None
     failure = Failure(error)
-    return Crash.of(failure), failure
+    try:
+        return Crash.of(failure), failure
+    except Exception:  # an exception whose class hides its own name
+        return Crash("unknown", "", ""), failure
 
 
 class Cell(Mailbox):
@@ -214,7 +217,7 @@ class Cell(Mailbox):
             self.system.enqueue(self)
         if dropped is not EMPTY:
             self.system.dead_letter(self.address, dropped)
-            if isinstance(dropped, Call) and isinstance(dropped.reply, Reply):
+            if type(dropped) is Call and isinstance(dropped.reply, Reply):
                 # Who waits for it would wait in vain.
                 dropped.reply.settle(Failure(MailboxFull(self.address)))
 
@@ -228,10 +231,14 @@ class Cell(Mailbox):
         """
         End the actor when its current step is over; of several, the first one counts.
 
+        But a signal comes before a stop, which would let ``terminate`` run, and await.
+
         :param doom: see the attribute.
         """
         life = self.life
-        if life is not DOOMED and life is not DEAD:
+        if life is DOOMED and isinstance(self.doom, ActorExit):
+            self.doom = doom
+        elif life is not DOOMED and life is not DEAD:
             self.doom = doom
             self.life = DOOMED
             if life is WAITING or life is LOOKING or life is AWAITING:
@@ -245,7 +252,9 @@ class Cell(Mailbox):
             self.system.end(self, self.doom)
 
     def has_started(self) -> None:
-        """Whoever waits for the actor's start may go on."""
+        """Whoever waits for the actor's start may go on; unless an exit signal has come, and it ends now."""
+        if self.is_exiting:
+            return
         self.args = None
         if self.ties is not None and self.ties.starting is not None:
             starting, self.ties.starting = self.ties.starting, None
@@ -255,16 +264,21 @@ class Cell(Mailbox):
         """The actor's code let an exception out: it ends."""
         if self.life is DEAD:  # SystemExit, from its very end
             raise error
+        passes_on = isinstance(error, (SystemExit, KeyboardInterrupt))
         reason, failure = _explain(error)
+        last = error
         try:
-            if self.finish(error, reason):
+            if self.finish(error, reason) and not passes_on:
+                if self.is_exiting:  # the signal came meanwhile, and what awaits would not hear of it
+                    self.system.end(self, self.doom)
                 return
-        except BaseException as last:  # as in OTP, the last failure is the reason
-            error = last
+        except BaseException as its_own:  # as in OTP, the last failure is the reason
+            last = its_own
             reason, failure = _explain(last)
         self.system.end(self, reason, failure, by_itself=True)
-        if isinstance(error, (SystemExit, KeyboardInterrupt)):
-            raise error
+        for one in (error, last):
+            if isinstance(one, (SystemExit, KeyboardInterrupt)):
+                raise one
 
     def heed(self, wants: object) -> Wants | None:
         """

@@ -83,7 +83,7 @@ class CalleeExited(CallFailed):
     def __init__(self, address: Address | str, reason: object) -> None:
         if isinstance(address, str):
             text = f"no actor has the name {address!r}"
-        elif isinstance(reason, str) and reason == "noproc":
+        elif type(reason) is str and reason == "noproc":  # a reason may be hostile: isinstance would ask it
             text = f"{address} was dead already"
         else:
             text = f"{address} has ended: {safe_repr(reason)}"

@@ -74,7 +74,8 @@ def is_same(one: object, other: object) -> bool:
 
 def is_error(reason: object) -> bool:
     """Whether an end with this reason is one that somebody should look at."""
-    return not (is_reason(reason, "normal") or is_reason(reason, "shutdown") or isinstance(reason, Shutdown))
+    # Not isinstance, which would ask the reason for its class: one that raises there would leave the turn.
+    return not (is_reason(reason, "normal") or is_reason(reason, "shutdown") or type(reason) is Shutdown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from . import signals
 from .actor import Actor, is_actor_class, is_coroutine_function
 from .address import Address
 from .calls import start_call, wait_for_end, wait_for_start
-from .cell import DEAD, RUNNABLE, WAITING, Cell
+from .cell import DEAD, DOOMED, RUNNABLE, WAITING, Cell
 from .delayed import MessageTimer
 from .errors import (
     ActorExit,
@@ -191,7 +191,14 @@ class Runtime(Turns):
             if ActorSpawned in self.events:
                 self.events.emit(ActorSpawned(cell.address))
         finally:
-            cell.life = WAITING  # only now: what a listener sends must not be its first step
+            # Only now, because what a listener sends must not be its first step.
+            early, cell.arrived = cell.arrived, None
+            if cell.life is DOOMED:
+                self.enqueue(cell)
+            else:
+                cell.life = WAITING
+            for message in early or ():
+                self.send_later(cell.address, message, 0, repeat=False)
         return cell
 
     def _furnish(

@@ -125,7 +125,7 @@ def demonitor(cell: Cell, monitor: Monitor, *, flush: bool) -> None:
         if other is not None:
             ties_of(other).watchers.pop(monitor.number, None)
     elif flush:
-        cell.take_match(lambda message: isinstance(message, Down) and message.monitor == monitor)
+        cell.take_match(lambda message: type(message) is Down and message.monitor == monitor)
 
 
 def sever(cell: Cell, reason: object) -> None:

@@ -86,7 +86,8 @@ class CallbackCell(Cell):
         finishing = self.actor.terminate(reason)
         if not hasattr(finishing, "__await__"):
             return False
-        self.life = RUNNING
+        if not self.is_exiting:
+            self.life = RUNNING
         self.take_result(_raise_after(finishing, error))
         return True
 

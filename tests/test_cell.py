@@ -275,6 +275,28 @@ class PropagationTests(ActorTestCase):
             self.assertEqual(self.system.count_actors(), 0)
             self.flushLoggedErrors(SystemExit)
 
+    def test_system_exit_and_terminate(self) -> None:
+        """SystemExit passes on at once, also from an actor whose terminate fails, or would await."""
+
+        class Quits(Actor):
+            def receive(self, message: Any) -> None:
+                raise SystemExit
+
+        class Fails(Quits):
+            def terminate(self, reason: object) -> None:
+                raise ZeroDivisionError
+
+        class Awaits(Quits):
+            async def terminate(self, reason: object) -> None:
+                await Deferred()
+
+        for style in (Fails, Awaits):
+            self.spawn(style).send("quit")
+            with self.assertRaises(SystemExit):
+                self.settle()
+            self.assertEqual(self.system.count_actors(), 0)
+        self.flushLoggedErrors(SystemExit, ZeroDivisionError)
+
     def test_exit_in_a_finally_block(self) -> None:
         """An actor that says exit in a finally block while it is ended just ends."""
 

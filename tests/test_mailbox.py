@@ -1,5 +1,7 @@
 """The mailbox keeps order, whatever is taken."""
 
+import weakref
+
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
@@ -41,10 +43,21 @@ class MailboxTests(SynchronousTestCase):
         self.assertEqual(mailbox.take_match(lambda message: isinstance(message, int)), 1)
         self.assertEqual([mailbox.take_first() for _ in range(3)], ["a", "b", 2])
 
+    def test_match_moves_nothing(self) -> None:
+        """What has arrived stays news, whatever is taken around it: an actor that waits for news reads it."""
+        mailbox = self.filled(1, 2)
+        mailbox.gather()
+        for message in (3, 4):
+            mailbox.insert(message)
+        for wanted, left in ((1, [3, 4]), (9, [3, 4]), (4, [3])):
+            mailbox.take_match(wanted.__eq__)
+            self.assertEqual(mailbox.arrived, left)
+
     def test_match_skips_what_is_known(self) -> None:
         """Messages known not to match are not asked about again."""
         mailbox, asked = self.filled(*range(5)), list[object]()
         mailbox.take_match(asked.append)
+        mailbox.gather()
         mailbox.insert(5)
         mailbox.take_match(asked.append, news_only=True)
         self.assertEqual(asked, [0, 1, 2, 3, 4, 5])
@@ -52,7 +65,7 @@ class MailboxTests(SynchronousTestCase):
     def test_match_among_news(self) -> None:
         """Taking from the news leaves what came with it, in order, behind what was there."""
         mailbox = self.filled("a", 1)
-        mailbox.take_match(lambda message: False)
+        mailbox.gather()
         for message in ("b", 2, "c"):
             mailbox.insert(message)
         self.assertEqual(mailbox.take_match(lambda message: message == 2, news_only=True), 2)
@@ -123,6 +136,12 @@ class BoundTests(MailboxTests):
         mailbox = self.filled(bound=MailboxBound(1, "oldest"))
         mailbox.insert(Exit(None, "x"), signal=True)
         self.assertIs(mailbox.insert(1), EMPTY)
+
+    def test_hostile_messages(self) -> None:
+        """A message that says nothing about itself is dropped like any other."""
+        mailbox = self.filled(weakref.proxy(type("Gone", (), {})()), bound=MailboxBound(1, "oldest"))
+        mailbox.insert("next")
+        self.assertEqual(self.drain(mailbox), ["next"])
 
     def test_wrong_bound(self) -> None:
         """A bound says what is wrong with it."""

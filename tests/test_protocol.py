@@ -341,6 +341,29 @@ class ConnectionTests(WireTestCase):
         self.settle()
         self.assertEqual(server.log, ["made", "welcome", "welcome"])
 
+    def test_first_step_of_one_made_by_an_actor(self) -> None:
+        """The same, where an actor is current: nothing is lost, and connectionMade is first."""
+        self.system.events.subscribe(ActorSpawned, lambda event: event.address.send("welcome"))
+        servers: list[Any] = []
+
+        class Connects(Recorder):
+            def receive(self, message: Any) -> None:
+                if message == "connect":
+                    servers.append(connect())
+
+        connect = self.connect
+        self.spawn(Connects, []).send("connect")
+        self.settle()
+        self.assertEqual(servers[0].log, ["made", "welcome"])
+
+    def test_killed_at_once(self) -> None:
+        """A connection that somebody kills when hearing of it is gone."""
+        self.system.events.subscribe(ActorSpawned, lambda event: event.address.exit("kill"))
+        server = self.connect()
+        self.settle()
+        self.assertFalse(self.system.is_alive(server.address))
+        self.assertTrue(self.wire.disconnected or self.wire.disconnecting)
+
     def test_hooks_have_no_common_names(self) -> None:
         """A user's attributes may have any name without an underscore pair or actor_ in front."""
 

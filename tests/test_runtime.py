@@ -120,6 +120,20 @@ class SpawnTests(ActorTestCase):
             self.settle()
         self.assertEqual((got, self.system.dead_letters), (["found"], 2))
 
+    def test_bounded_with_news(self) -> None:
+        """What a selective receive looks for is found, also when something is dropped as it comes."""
+        got: list[object] = []
+
+        async def looks(me: CoroutineActor) -> None:
+            got.append(await me.receive(str))
+
+        address = self.system.spawn(looks, mailbox=MailboxBound(3, "oldest"))
+        for messages in ((1, 2), ("found", 3)):
+            for message in messages:
+                address.send(message)
+            self.settle()
+        self.assertEqual(got, ["found"])
+
     def test_call_of_the_full(self) -> None:
         """A call whose request is dropped fails at once."""
 
@@ -217,6 +231,27 @@ class StartTests(ActorTestCase):
         self.settle()
         self.assertEqual(self.successResultOf(started), self.system.whereis("slow"))
         self.assertEqual(got, ["starting", "message"])
+
+    def test_ended_meanwhile(self) -> None:
+        """One that an exit signal reaches in its first step has not started, in either style."""
+        dead = self.spawn(Recorder, [])
+        dead.exit("kill")
+        self.settle()
+
+        class Links(Actor):
+            def __init__(self) -> None:
+                self.link(dead)
+
+        async def links(me: CoroutineActor) -> None:
+            me.link(dead)
+            await me.receive()
+
+        async def ends(me: CoroutineActor) -> None:
+            me.link(dead)
+
+        for function in (Links, links, ends):
+            failure = self.failureResultOf(self.started(function), StartFailed)
+            self.assertEqual(failure.value.reason, "noproc")
 
     def test_plain(self) -> None:
         """A started() that is a plain function works as well; a coroutine's start is its first step."""
@@ -385,6 +420,45 @@ class StopTests(ActorTestCase):
         self.settle()
         errors[0].trap(CallingSelf)
         self.assertTrue(self.system.is_alive(address))
+
+    def test_a_signal_comes_first(self) -> None:
+        """A signal to one that is told to stop ends it: no terminate is called, and none could hold it."""
+        called: list[object] = []
+
+        class Slow(Actor):
+            async def terminate(self, reason: object) -> None:
+                called.append(reason)
+                await Deferred()
+
+        for signal, reason in (("kill", "killed"), ("shutdown", "shutdown")):
+            address = self.spawn(Slow)
+            end = address.ended()
+            address.stop().addErrback(lambda _: None)
+            address.exit(signal)
+            self.settle()
+            self.assertEqual(self.successResultOf(end), reason)
+        self.assertEqual(called, [])
+
+    def test_a_signal_ends_terminate(self) -> None:
+        """One that comes before terminate awaits, or before the exit in the same step, ends it there."""
+
+        class Slow(Actor):
+            def receive(self, message: str) -> None:
+                if message == "before":
+                    self.address.exit("kill")
+                self.exit(message)
+
+            async def terminate(self, reason: object) -> None:
+                if reason != "before":
+                    self.address.exit("kill")
+                await Deferred()
+
+        for message in ("before", "then"):
+            address = self.spawn(Slow)
+            end = address.ended()
+            address.send(message)
+            self.settle()
+            self.assertEqual(self.successResultOf(end), "killed")
 
     def test_timeout(self) -> None:
         """One whose terminate takes too long fails the stop, and goes on ending."""

@@ -301,6 +301,10 @@ class ExitTests(SignalTestCase):
             def __repr__(self) -> str:
                 raise ArithmeticError
 
+            @property  # type: ignore[misc]  # it is an attribute of object's
+            def __class__(self) -> type:
+                raise ArithmeticError
+
         hostile, got = Hostile(), list[Any]()
         one = self.spawn(Linked, [])
         linked, trapping = self.spawn(Linked, [], one), self.spawn(Trapping, got, one)
@@ -397,6 +401,31 @@ class MonitorTests(SignalTestCase):
         watcher.send("after")
         self.settle()
         self.assertEqual(got, ["after", Down(monitors[1], dead, "noproc")])
+
+    def test_flush_hides_nothing(self) -> None:
+        """14: What came before and after a Down that is flushed is read without waiting for more."""
+        dead = self.spawn(Linked, [])
+        self.end(dead, "normal")
+
+        def flush(me: Any) -> None:
+            me.address.send("before")
+            monitor = me.monitor(dead)
+            me.address.send("after")
+            me.demonitor(monitor, flush=True)
+
+        async def flushes(me: CoroutineActor, got: list[Any]) -> None:
+            while True:
+                message = await me.receive()
+                if message == "flush":
+                    flush(me)
+                else:
+                    got.append(message)
+
+        got: list[Any] = []
+        self.do(self.spawn(Linked, got), flush)
+        self.spawn(flushes, got).send("flush")
+        self.settle()
+        self.assertEqual(got, ["before", "after"] * 2)
 
     def test_each_other(self) -> None:
         """16: Two that watch each other may die together."""
