@@ -71,10 +71,11 @@ class DynamicSupervisor(Supervising):
             if end is not None:
                 await end
 
-    async def _ended(self, child: Child, reason: object) -> None:
-        await super()._ended(child, reason)
+    async def _ended(self, child: Child, reason: object) -> bool:
+        for_good = await super()._ended(child, reason)
         if child.address is None and child.pending is None:
             self._children.pop(child, None)  # one that ended for good does not come again
+        return for_good
 
     # What clients ask for
 

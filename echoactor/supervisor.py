@@ -102,15 +102,17 @@ class Supervising(Actor):
 
     # Ends and restarts
 
-    async def _ended(self, child: Child, reason: object) -> None:
-        """A child has ended by itself."""
+    async def _ended(self, child: Child, reason: object) -> bool:
+        """A child has ended by itself; returns whether it has for good."""
         child.address = None
         child.reason = reason
         restart = child.spec.restart
         if restart == "permanent" or (restart == "transient" and is_error(reason)):
             await self._restart(child)
-        elif restart == "temporary":
+            return False
+        if restart == "temporary":
             self._forget(child)
+        return True
 
     async def _restart(self, child: Child) -> None:
         """Restart a child and those that go with it, or end, when that happens too often."""
@@ -350,19 +352,23 @@ class Supervisor(Supervising):
         for child in reversed(self._children.values()):
             await self._stop(child)
 
-    async def _ended(self, child: Child, reason: object) -> None:
-        await super()._ended(child, reason)
-        if child.spec.significant and child.pending is None and child.address is None:
+    async def _ended(self, child: Child, reason: object) -> bool:
+        for_good = await super()._ended(child, reason)
+        if child.spec.significant and for_good:
             others = any(
                 one.spec.significant and (one.address or one.pending) for one in self._children.values()
             )
             if self._spec.auto_shutdown == "any_significant" or not others:
                 self.exit("shutdown")
+        return for_good
 
     # What clients ask for
 
     def _known(self, id: Hashable) -> Child:
-        child = self._children.get(id) if isinstance(id, Hashable) else None
+        try:
+            child = self._children.get(id)
+        except Exception:  # a client's mistake: it can be neither hashed nor compared, or a part of it cannot
+            child = None
         if child is None:
             raise ChildError("not_found", id)
         return child

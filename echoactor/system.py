@@ -101,7 +101,11 @@ class ActorSystem(Runtime, MultiService):
         service. When its limit is reached, it ends, and the system stops.
         """
         if self._supervisor is None:
-            self._supervisor = self.spawn(Supervisor, self._supervisor_spec)
+            asking, self.current = self.current, None  # it is nobody's child, whoever asks for it first
+            try:
+                self._supervisor = self.spawn(Supervisor, self._supervisor_spec)
+            finally:
+                self.current = asking
             wait_for_end(self, self._supervisor, None).addCallback(self._supervisor_ended)
         return self._supervisor
 

@@ -570,6 +570,19 @@ class ShutdownTests(SupervisorTestCase):
         self.end(self.addresses(supervisor)["a"], "normal")
         self.assertEqual((reasons, self.system.count_actors()), (["shutdown"], 0))
 
+    def test_auto_shutdown_and_ignore(self) -> None:
+        """39: A significant child that is restarted, and does not want to run any more, ends nobody."""
+
+        class Once(Fragile):
+            def __init__(self, may_start: list[bool]) -> None:
+                if not may_start.pop():
+                    self.exit("normal")
+
+        child = ChildSpec(Once, [False, True], id="a", restart="transient", significant=True)
+        supervisor = self.supervise(child, auto_shutdown="any_significant")
+        self.end(self.addresses(supervisor)["a"], "error")
+        self.assertEqual(self.addresses(supervisor), {"a": None})
+
     def test_auto_shutdown_while_one_restarts(self) -> None:
         """39: One that waits for its restart counts as running."""
         supervisor = self.supervise(
@@ -690,7 +703,8 @@ class RequestTests(SupervisorTestCase):
         supervisor = self.supervise(self.worker("a"))
         wrong: Any = ["a"]
         for request in (Supervisor.terminate_child, Supervisor.restart_child, Supervisor.delete_child):
-            self.assertEqual(self.problem(request(supervisor, wrong)), "not_found")
+            for id in (wrong, (wrong,)):
+                self.assertEqual(self.problem(request(supervisor, id)), "not_found")
         dynamic = self.spawn(DynamicSupervisor)
         self.assertEqual(self.problem(DynamicSupervisor.terminate_child(dynamic, wrong)), "not_found")
         refused = Supervisor.restart_child(dynamic, "a")

@@ -212,6 +212,22 @@ class TopSupervisorTests(ActorTestCase):
         self.assertNotIn(self.system.whereis("total"), (None, before))
         self.flushLoggedErrors(ZeroDivisionError)
 
+    def test_nobodys_child(self) -> None:
+        """Whoever asks for the top supervisor first is not its parent, whose exits it would obey."""
+
+        class Asks(Actor):
+            def receive(self, message: Any) -> None:
+                if message == "ask":
+                    self.system.start_child(ChildSpec(Adder))
+                else:
+                    self.system.supervisor.exit("shutdown")
+
+        asks = self.spawn(Asks)
+        for message in ("ask", "end it"):
+            asks.send(message)
+            self.settle()
+        self.assertTrue(self.system.is_alive(self.system.supervisor))
+
     def test_tree_stops_first(self) -> None:
         """Stopping: services first, then the tree, last started first, then actors outside of it."""
         log: list[str] = []
