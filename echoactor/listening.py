@@ -99,6 +99,7 @@ class Listener:
         self._gate = gate
         self._timers = timers
         self._wanted = False  # open, or about to be
+        self._closing: Deferred[None] | None = None  # while the port closes
         self._back_off: Timer | None = None
         self._read: Callable[[], Any] | None = None  # the port's own doRead
         self.port: Any = None  # an IListeningPort, while it is open
@@ -114,7 +115,7 @@ class Listener:
             return
         self._wanted = True
         failures: list[Failure] = []
-        opening = self._endpoint.listen(self._factory)
+        opening = self._when_closed().addCallback(lambda _: self._endpoint.listen(self._factory))
         opening.addErrback(self._try_without_stale_file)
         opening.addCallbacks(self._opened, failures.append)
         if failures:
@@ -134,8 +135,25 @@ class Listener:
         if self._back_off is not None:
             self._back_off.cancel()
             self._back_off = None
-        closing: Deferred[Any] = maybeDeferred(lambda: None if port is None else port.stopListening())
-        return closing.addErrback(self._log_not_closed)
+        if port is None:
+            return self._when_closed()
+        closed = self._closing = Deferred()
+        closing: Deferred[Any] = maybeDeferred(port.stopListening).addErrback(self._log_not_closed)
+        closing.addCallback(self._is_closed, closed)
+        return self._when_closed()
+
+    def _when_closed(self) -> Deferred[Any]:
+        """Fires when a port that closes has closed: its address is taken until then."""
+        waiting: Deferred[Any] = Deferred()
+        if self._closing is None:
+            waiting.callback(None)
+        else:
+            self._closing.addCallback(waiting.callback)
+        return waiting
+
+    def _is_closed(self, _: object, closed: Deferred[None]) -> None:
+        self._closing = None
+        closed.callback(None)
 
     def _opened(self, port: Any) -> None:
         if not self._wanted:  # closed meanwhile

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, gatherResults
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -60,7 +60,8 @@ class Server(Service):
         self._system = factory.system
         self._gate = factory.gate
         self._is_suspended = False
-        self._drained: Deferred[None] | None = None  # while it drains
+        self._drained: Deferred[None] | None = None  # once it drains
+        self._aborted = 0  # connections, by the last drain
         self._certificates = None if options.tls_port is None else Certificates(options)
         places = places_of(self._system.reactor, options) if places is None else places
         self._listeners = [self._listener(place) for place in places]
@@ -93,7 +94,7 @@ class Server(Service):
     def state(self) -> str:
         """``"listening"``, ``"suspended"``, ``"draining"``, or ``"closed"``, also if a port is lost."""
         if self._drained is not None:
-            return "draining"
+            return "closed" if self._drained.called else "draining"
         if self._is_suspended:
             return "suspended"
         return "listening" if len(self.addresses) == len(self._listeners) else "closed"
@@ -162,37 +163,43 @@ class Server(Service):
         ``shutdown_timeout`` is over; then abort them. Those who wait in the kernel's
         queue are taken in first, up to the limit.
 
-        :returns: a Deferred that fires when no connection is left. Draining twice waits for the same end.
+        :returns: a Deferred that fires when no connection is left, or the server is started again. Draining
+            twice waits for the same end. Cancelling it aborts the connections.
         """
         if self._drained is None:
             self._drained = ensureDeferred(self._drain())
-        waiting: Deferred[None] = Deferred()
-        self._drained.addCallback(lambda _: waiting.callback(None))
-        return waiting
+        return _after(self._drained, lambda _: self._abort())
 
     async def _drain(self) -> None:
-        await self._close()
-        aborted = 0
-
-        def abort() -> None:
-            nonlocal aborted
-            aborted = self.connections
-            self.factory.abort("shutdown timeout")
-
+        self._aborted = 0
         events = self._system.events
-        if DrainStarted in events:
-            events.emit(DrainStarted(self.connections))
-        if self.connections:
-            deadline = self._system.timers.schedule(self.options.shutdown_timeout, abort)
-            report = LoopingCall(self._report, deadline.time)
-            report.clock = self._system.reactor
-            report.start(REPORT)
-            await self.wait_for_connections(0)
-            report.stop()
-            deadline.cancel()
+        try:
+            await self._close()
+            if DrainStarted in events:
+                events.emit(DrainStarted(self.connections))
+            if self.connections:
+                await self._serve_on()
+        except CancelledError:  # it is open again
+            return
         self._gate.is_open = False
         if DrainFinished in events:
-            events.emit(DrainFinished(aborted))
+            events.emit(DrainFinished(self._aborted))
+
+    async def _serve_on(self) -> None:
+        """Wait until the connections have ended, and abort them when they have had their time."""
+        deadline = self._system.timers.schedule(self.options.shutdown_timeout, self._abort)
+        report = LoopingCall(self._report, deadline.time)
+        report.clock = self._system.reactor
+        report.start(REPORT)
+        try:
+            await self.wait_for_connections(0)
+        finally:
+            report.stop()
+            deadline.cancel()
+
+    def _abort(self) -> None:
+        self._aborted = self.connections
+        self.factory.abort("shutdown timeout")
 
     def _report(self, end: float) -> None:
         _log.info(
@@ -202,9 +209,12 @@ class Server(Service):
         )
 
     def _open(self) -> None:
-        self._drained = None
+        if self._drained is not None:
+            # One that goes on would abort the connections of a server that is open again, and let nobody in.
+            self._drained.cancel()
+            self._drained = None
         self._gate.is_open = True
-        if self._is_suspended:
+        if self._is_suspended or self._system.is_draining:  # restarted by its supervisor, while all stops
             return
         make_room_for(self.max_connections)
         try:
@@ -215,8 +225,7 @@ class Server(Service):
             raise
 
     def _close(self) -> Deferred[None]:
-        closing: Deferred[list[None]] = gatherResults([listener.close() for listener in self._listeners])
-        return closing.addCallback(lambda _: None)
+        return _after(gatherResults([listener.close() for listener in self._listeners]))
 
     def _listener(self, place: Place) -> Listener:
         factory: IProtocolFactory = self.factory
@@ -226,6 +235,15 @@ class Server(Service):
         if self.options.trusted_proxies:
             factory = ProxyProtocolFactory(factory, self.factory)
         return Listener(place.endpoint, factory, place.description, self._gate, self._system.timers)
+
+
+def _after(
+    deferred: Deferred[Any], canceller: Callable[[Deferred[Any]], None] | None = None
+) -> Deferred[None]:
+    """Fires when ``deferred`` has; cancelling it leaves that one alone."""
+    waiting: Deferred[None] = Deferred(canceller)
+    deferred.addCallback(lambda _: None if waiting.called else waiting.callback(None))
+    return waiting
 
 
 def server_spec(server: Server) -> SupervisorSpec:

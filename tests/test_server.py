@@ -180,6 +180,34 @@ class DrainTests(MemoryTestCase):
         self.assertTrue(transport.disconnected)
         self.assertEqual(self.events[-1], ConnectionRefused(peer, "the server stops"))
 
+    def test_restart_while_it_drains(self) -> None:
+        """One that is started while it drains serves on, old connections and new; the old drain is over."""
+        self.connect()
+        stopped = self.server.stopService()
+        self.settle()
+        self.assertEqual(self.server.state, "draining")
+        self.server.startService()
+        self.successResultOf(stopped)
+        self.assertEqual(self.server.state, "listening")
+        self.pass_time(60)
+        self.connect()
+        self.assertEqual(self.server.connections, 2)
+        stopped = self.stop()
+        self.pass_time(13)
+        self.successResultOf(stopped)
+        self.assertEqual(self.events[-1], DrainFinished(2))
+
+    def test_cancelled(self) -> None:
+        """Cancelling a drain ends it: what is left is aborted, and whoever waits with it is told."""
+        self.connect()
+        drained, cancelled = self.server.drain(), self.server.drain()
+        self.settle()
+        cancelled.cancel()
+        self.settle()
+        self.successResultOf(cancelled)
+        self.successResultOf(drained)
+        self.assertEqual((self.events[-1], self.server.state), (DrainFinished(1), "closed"))
+
     def test_twice(self) -> None:
         """Draining twice waits for the same end."""
         protocol, _ = self.connect()
@@ -238,7 +266,8 @@ class ServerSpecTests(MemoryTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        spec = server_spec(Server(self.factory, ServerOptions(port=8080)))
+        self.server = Server(self.factory, ServerOptions(port=8080))
+        spec = server_spec(self.server)
         self.supervisor = self.spawn(Supervisor, SupervisorSpec([ChildSpec(spec, id="server")], intensity=5))
 
     def labels(self) -> list[str]:
@@ -298,6 +327,42 @@ class ServerSpecTests(MemoryTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.system.count_actors(), 0)
 
+    def test_no_restart_while_the_system_drains(self) -> None:
+        """A server that its supervisor restarts while the system drains does not listen again."""
+        other = Server(EchoFactory(self.system), ServerOptions(port=8081))
+        self.system.start_child(ChildSpec(server_spec(other), id="other"))
+        self.connect()
+        self.settle()
+        protocol = other.factory.buildProtocol(None)
+        assert protocol is not None
+        protocol.makeConnection(StringTransport())
+        self.system.stopService()
+        self.settle()
+        ports = len(self.reactor.tcpServers)
+        assert self.factory.supervisor is not None
+        self.factory.supervisor.exit("kill")
+        self.settle()
+        self.assertEqual((len(self.reactor.tcpServers), self.server.state), (ports, "closed"))
+        protocol.connectionLost()
+        self.settle()
+
+    def test_out_of_time(self) -> None:
+        """One whose supervisor has no time for its drain leaves no connection, and can be restarted."""
+        self.factory = EchoFactory(self.system)
+        server = Server(self.factory, ServerOptions(port=8081))
+        child = ChildSpec(server, id="again", shutdown=1)
+        self.system.start_child(child)
+        self.settle()
+        self.connect()
+        ended = Supervisor.terminate_child(self.system.supervisor, "again")
+        self.pass_time(1.1)
+        self.successResultOf(ended)
+        self.assertEqual((server.connections, server.state), (0, "closed"))
+        Supervisor.restart_child(self.system.supervisor, "again")
+        self.pass_time(60)
+        self.connect()
+        self.assertEqual((server.connections, server.state), (1, "listening"))
+
     def test_connection_without_a_supervisor(self) -> None:
         """A connection that comes when its supervisor is dead already does not stay."""
         assert self.factory.supervisor is not None
@@ -346,6 +411,23 @@ class SuspendTests(RealTestCase):
         self.assertEqual(server.connections, 1)
         new.transport.loseConnection()
         await none_left
+
+    async def test_resume_at_once(self) -> None:
+        """Resumed before its port has closed, it opens it again when it has."""
+        server = self.start(ServerOptions(port=0, interface="127.0.0.1"))
+        number = server.addresses[0].port
+        await server.suspend()
+        fixed = self.start(ServerOptions(port=number, interface="127.0.0.1"))
+        [address] = fixed.addresses
+        suspended = fixed.suspend()
+        fixed.resume()
+        await suspended
+        await deferLater(reactor, 0, lambda: None)
+        self.assertEqual((fixed.addresses, fixed.state), ([address], "listening"))
+        client = await self.connect(self.client_of(fixed))
+        client.transport.write(b"hello")
+        self.assertEqual(await client.read(5), b"hello")
+        client.transport.loseConnection()
 
     async def test_resume_a_taken_port(self) -> None:
         """A port that somebody else has taken meanwhile cannot be resumed, and the error says so."""
