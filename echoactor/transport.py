@@ -318,7 +318,7 @@ class ConnectionTransport:
 
     def _register(self, streaming: bool) -> None:
         """Hear of the buffer, unless the transport is closing: it would wait for our producer for ever."""
-        if not self._closing:
+        if not (self._closing or self._users_producer):  # the user's own hears of it, and passes it on
             self._transport.registerProducer(_Backpressure(self), streaming)
             self._producing = True
 

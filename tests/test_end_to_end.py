@@ -210,6 +210,15 @@ class EchoTests(RealTestCase):
 class StartTLSTests(RealTestCase):
     async def test_no_clear_text(self) -> None:
         """After startTLS no written byte reaches the wire in clear text, and all arrive through TLS."""
+        await self.check()
+
+    async def test_with_a_producer(self) -> None:
+        """The same with a producer of the user's registered, which hears of the buffer as before."""
+        producer = Producer()
+        await self.check(producer)
+        self.assertEqual(producer.told[-1], "stop")
+
+    async def check(self, producer: Producer | None = None) -> None:
         pem = make_certificate(self.directory).read_bytes()
 
         class Upgrades(ActorProtocol):
@@ -217,6 +226,8 @@ class StartTLSTests(RealTestCase):
                 match message:
                     case b"upgrade":
                         self.transport.write(b"clear")
+                        if producer is not None:
+                            self.transport.registerProducer(producer, True)
                         self.transport.startTLS(PrivateCertificate.loadPEM(pem).options())
                         self.transport.write(b"secret one, ")
                         self.transport.write(b"secret two")
