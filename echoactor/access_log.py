@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from twisted.logger import Logger
@@ -14,7 +17,7 @@ from twisted.python.reflect import safe_repr
 from .events import ConnectionClosed, Events
 from .log_output import printable, timestamp
 
-__all__ = ["AccessLog", "peer_text", "standard_output"]
+__all__ = ["AccessLog", "check_access_log", "peer_text", "standard_output"]
 
 _log = Logger()
 
@@ -44,22 +47,46 @@ class AccessLog:
         """
         if self._path is not None:
             old, self._file = self._file, self._open()
-            old.close()
+            with self._complaining():  # on a full disk it still has lines to write
+                old.close()
 
     def _open(self) -> TextIO:
         if self._path is None:
             return os.fdopen(os.dup(standard_output()), "w", buffering=1)
         try:
             # Each line is one write to its end: several processes may have it open.
-            return open(self._path, "a", buffering=1, encoding="utf-8")
+            return open(self._path, "a", buffering=1, encoding="utf-8", opener=_open_at_once)
         except OSError as error:
             raise ValueError(f"access_log: {self._name!r}: {error.strerror}") from None
 
     def _closed(self, event: ConnectionClosed) -> None:
-        try:
+        with self._complaining():
             self._file.write(self._line(time.time(), event))
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        """What cannot be written is lost, and a line of the log says so; the service goes on."""
+        try:
+            yield
         except OSError as error:
             _log.error("--access-log: {path!r}: {cause}", path=self._path or "-", cause=error.strerror)
+
+
+def check_access_log(file: str) -> None:
+    """
+    Tell what is wrong with a file that is opened later, by others, without making it.
+
+    :raises ValueError: it cannot be opened; the text names it.
+    """
+    if file != "-" and not os.path.isdir(os.path.dirname(os.path.abspath(file))):
+        raise ValueError(f"access_log: {file!r}: {os.strerror(errno.ENOENT)}")
+    if os.path.isdir(file):
+        raise ValueError(f"access_log: {file!r}: {os.strerror(errno.EISDIR)}")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # A pipe whose reader is gone, or slow, would keep the whole process waiting.
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def standard_output() -> int:
@@ -72,7 +99,8 @@ def peer_text(peer: Any) -> str:
     host = getattr(peer, "host", None)
     if host is None:
         name = getattr(peer, "name", None)
-        return "unix" if not name else printable(f"unix:{os.fsdecode(name)}")
+        # With a space, its owner could forge the rest of a line.
+        return "unix" if not name else "unix:" + printable(os.fsdecode(name)).replace(" ", "\\x20")
     return printable(f"[{host}]:{peer.port}" if ":" in host else f"{host}:{peer.port}")
 
 

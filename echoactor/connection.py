@@ -282,8 +282,8 @@ class Connection(Actor):
 
 
 def _tls_version(transport: ConnectionTransport) -> str | None:
-    """Such as ``TLSv1.3``; None without TLS."""
-    if not ISSLTransport.providedBy(transport):
+    """Such as ``TLSv1.3``; None without TLS, or before its handshake is done."""
+    if not ISSLTransport.providedBy(transport) or transport.in_handshake():
         return None
     version: str = transport.getHandle().get_protocol_version_name()
     return version

@@ -99,6 +99,10 @@ class Orders(Actor):
                     one.close()
                 self._pipe.send(done)
 
+    def terminate(self, reason: object) -> None:
+        """End the process, too: nobody could order it any more."""
+        self._end()
+
     async def _carry_out(self, order: Message, sockets: list[socket.socket]) -> Done:
         match order:
             case Serve(options, places, access_log, log_format, is_watched):

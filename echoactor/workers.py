@@ -9,6 +9,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 
+from .access_log import check_access_log
 from .errors import ActorError, CallFailed, CertificateError, ListenError
 from .options import ServerOptions
 from .pipe import Done, Drain, Message, Reload, Resume, Serve, Suspend, Tell
@@ -75,6 +76,8 @@ class Workers(Service):
                 raise ValueError(f"endpoints: {endpoint!r} is no text, and workers can share no other")
         if options.tls_port is not None:
             Certificates(options)  # what is wrong with them is told before a daemon leaves its terminal
+        if access_log is not None:
+            check_access_log(access_log)  # likewise
         self.system = system
         self.number = number
         self.options = options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -40,6 +41,31 @@ class AccessLogTests(ActorTestCase):
             f"192.0.2.7:1234 {self.address} TLSv1.3 in=5 out=7 1.500s Shutdown(detail='idle timeout')\n"
         )
         self.assertEqual(rest, expected)
+
+    def test_a_peer_that_forges(self) -> None:
+        """A client on a UNIX socket, whose name is its own, cannot forge the other fields of its line."""
+        self.log("text")
+        self.close(UNIXAddress(b"/x - in=1 out=1 0.001s 'normal'\n\\"))
+        fields = self.file.read_text().split(" ")
+        self.assertEqual(len(fields), 8)
+        self.assertEqual(fields[1], r"unix:/x\x20-\x20in=1\x20out=1\x200.001s\x20'normal'\n\ "[:-1])
+
+    def test_pipe_without_a_reader(self) -> None:
+        """A pipe that nobody reads is refused, and does not keep the process waiting."""
+        os.mkfifo(self.file)
+        self.assertRaisesRegex(ValueError, "access_log: .*: No such device or address", self.log, "text")
+
+    def test_leaving_a_full_disk(self) -> None:
+        """A file with lines that cannot be written is left all the same, for a new one."""
+        lines = log_lines(self)
+        log = AccessLog(self.system.events, "/dev/full")
+        self.close()
+        log._path = str(self.file)
+        log.reopen()
+        self.close()
+        log._file.close()
+        self.assertEqual(len(self.file.read_text().splitlines()), 1)
+        self.assertEqual([line.rpartition(": ")[2] for line in lines], ["No space left on device"] * 2)
 
     def test_json(self) -> None:
         """As JSON: the same, with keys that stay."""

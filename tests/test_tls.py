@@ -140,6 +140,11 @@ class ServingTests(TLSTestCase):
             [type(event) for event in heard], [ConnectionOpened, ConnectionReady, ConnectionClosed]
         )
         self.assertEqual([event.tls for event in heard[1:]], [version, version])
+        client = await self.connect(self.client_of(server))
+        client.transport.write(bytes(100))  # which is no TLS
+        await client.closed
+        self.assertEqual([type(event) for event in heard[3:]], [ConnectionOpened, ConnectionClosed])
+        self.assertIsNone(heard[-1].tls)
 
     async def test_client_certificates(self) -> None:
         """With an authority for clients, only those with its certificate get in, whatever host they name."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parse
+from twisted.trial.unittest import SkipTest
 
 from .support import storm
 from .test_command import NODAEMON, PATIENCE, TWIST
@@ -103,7 +104,7 @@ class AccessLogTests(ObservedTestCase):
             (self.directory / "access").unlink()
             (self.directory / "access").mkdir()
             child.send_signal(signal.SIGHUP)
-            words = "nothing was reloaded: worker 1: access_log: "
+            words = "not reloaded: worker 1: access_log: "
             self.wait_for(lambda: words in self.log(), "refusing")
             self.check_one(self.connect())
         self.assertEqual(len((self.directory / "access.1").read_text().splitlines()), 32)
@@ -123,10 +124,22 @@ class AccessLogTests(ObservedTestCase):
         arguments = ("--interface", "127.0.0.1", "--workers", "2", "--access-log", "no/where")
         result = self.run_command(*NODAEMON, "echoactor", "-p", "0", *arguments)
         self.assertEqual(result.returncode, 1)
-        [line] = [line for line in result.stdout.splitlines() if "echoactor: " in line]
-        path = self.directory.resolve() / "no/where"
-        self.assertTrue(line.endswith(f"echoactor: --access-log: '{path}': No such file or directory"), line)
-        self.assertNotIn("Traceback", result.stdout)
+        self.assertEqual(result.stdout, "echoactor: --access-log: 'no/where': No such file or directory\n")
+
+    def test_full_disk(self) -> None:
+        """With nowhere to write to, workers serve on, and follow orders: SIGHUP, and the end."""
+        if not os.access("/dev/full", os.W_OK):
+            raise SkipTest("there is no /dev/full")
+        with self.serving(*NODAEMON, "echoactor", "-p", "0", "--access-log", "/dev/full") as child:
+            for client in self.open_on_both():
+                client.close()
+            self.wait_for(lambda: self.log().count("No space left on device") >= 2, "complaints")
+            child.send_signal(signal.SIGHUP)
+            self.wait_for(lambda: self.log().count("reloaded") == 3, "both and the command")
+            self.check_one(self.connect())
+            child.terminate()
+            self.assertEqual(child.wait(PATIENCE), 0)
+        self.assertNotIn("Traceback", self.log())
 
 
 class LogTests(ObservedTestCase):
