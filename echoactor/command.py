@@ -42,14 +42,19 @@ def in_words_of_the_command(text: str) -> str:
 
 
 class Command(MultiService):
-    """What only a command may do: end the process with one line when it cannot start, and handle signals."""
+    """
+    What only a command may do: end the process with one line when it cannot start, and handle signals.
+
+    :param children: of the top supervisor.
+    :param reloads: what reads files again on SIGHUP, and what puts its errors into the command's words.
+    """
 
     def __init__(
         self,
         system: ActorSystem,
         server: Server | Workers,
         children: Sequence[ChildSpec],
-        reloads: Sequence[Callable[[], object]],
+        reloads: Sequence[tuple[Callable[[], object], Callable[[str], str]]],
     ) -> None:
         super().__init__()
         self._system = system
@@ -107,13 +112,15 @@ class Command(MultiService):
     async def _reload(self) -> None:
         """Read the files again: certificates, the token; whatever is wrong with one, the service goes on."""
         self._notifier.reloading()
-        for reload in self._reloads:
+        is_done = True
+        for reload, in_its_words in self._reloads:
+            # One by one: a token that was stolen must go, whatever is wrong with a certificate.
             try:
                 await maybeDeferred(reload)
             except (CertificateError, ValueError) as error:
-                _log.error("nothing was reloaded: {error}", error=str(error))
-                break
-        else:
+                is_done = False
+                _log.error("not reloaded: {error}", error=in_its_words(str(error)))
+        if is_done:
             _log.info("reloaded")
         self._notifier.ready()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -215,17 +216,27 @@ def _observer(system: ActorSystem, options: Options, server: Server | Workers) -
         return Observer(
             system,
             options["admin"],
-            token_file=options["admin-token-file"],
-            certificate=options["admin-certificate"],
-            client_ca=options["admin-client-ca"],
+            token_file=_absolute(options["admin-token-file"]),
+            certificate=_absolute(options["admin-certificate"]),
+            client_ca=_absolute(options["admin-client-ca"]),
             hosts=[host for host in (options["admin-host"] or "").split(",") if host],
             others=server.snapshots if isinstance(server, Workers) else None,
         )
     except ImportError as error:
         raise _end(f"--admin: needs the package {error.name} (pip install 'echoactor[admin]')") from None
     except (ValueError, CertificateError) as error:
-        text = re.sub(r"^(\w+)(?=: )|`(\w+)`", lambda name: dashed(f"admin_{name[1] or name[2]}"), str(error))
-        raise _end(text.replace("--admin-endpoint", "--admin")) from None
+        raise _end(_in_words_of_admin(str(error))) from None
+
+
+def _in_words_of_admin(text: str) -> str:
+    """A text about an ``Observer``'s parameters, with the command's names."""
+    text = re.sub(r"^(\w+)(?=: )|`(\w+)`", lambda name: dashed(f"admin_{name[1] or name[2]}"), text)
+    return text.replace("--admin-endpoint", "--admin").replace("--admin-hosts", "--admin-host")
+
+
+def _absolute(path: str | None) -> str | None:
+    """The same file, also when the command has gone to another directory."""
+    return path and os.path.abspath(path)
 
 
 def makeService(options: Options) -> IService:
@@ -239,7 +250,7 @@ def makeService(options: Options) -> IService:
     system = ActorSystem(reactor, "echoactor")
     log_refusals(system.events)
     children: list[ChildSpec] = []
-    reloads: list[Callable[[], object]] = []
+    reloads: list[tuple[Callable[[], object], Callable[[str], str]]] = []
     file = options["access-log"]
     try:
         if options.workers is None:
@@ -247,7 +258,8 @@ def makeService(options: Options) -> IService:
             server: Server | Workers = Server(factory, options.server)
             children.append(ChildSpec(ConnectionSupervisor, factory, id="connections"))
             if file is not None:
-                reloads.append(AccessLog(system.events, file, options.log_format).reopen)
+                access_log = AccessLog(system.events, file, options.log_format)
+                reloads.append((access_log.reopen, in_words_of_the_command))
         else:
             server = Workers(
                 system,
@@ -260,11 +272,11 @@ def makeService(options: Options) -> IService:
     except (ValueError, CertificateError) as error:
         raise _end(in_words_of_the_command(str(error))) from None
     server.setServiceParent(system)
-    reloads.append(server.reload)
+    reloads.append((server.reload, in_words_of_the_command))
     if options["admin"] is not None:
         observer = _observer(system, options, server)
         observer.setServiceParent(system)
-        reloads.append(observer.reload)
+        reloads.append((observer.reload, _in_words_of_admin))
     command = Command(system, server, children, reloads)
     if options.udp is not None:
         DatagramEcho(reactor, options.udp, options.server).setServiceParent(command)

@@ -221,7 +221,7 @@ class ReloadTests(CommandTestCase):
         with self.serving(*NODAEMON, "echoactor", *tls, env=environment) as child:
             self.assertEqual(notifications.recv(100), b"READY=1")
             self.assertEqual(name(), "old.example")
-            for text, words in (("garbage", "nothing was reloaded: certificate: "), (None, "reloaded")):
+            for text, words in (("garbage", "not reloaded: --certificate: "), (None, "reloaded")):
                 if text is None:
                     authority.make("x.pem", "new.example")
                 else:
@@ -234,6 +234,31 @@ class ReloadTests(CommandTestCase):
             child.terminate()
             self.assertEqual(notifications.recv(100), b"STOPPING=1")
             self.assertEqual(child.wait(PATIENCE), 0)
+        self.assertNotIn("Traceback", self.log())
+
+    def test_each_for_itself(self) -> None:
+        """A token is changed, whatever is wrong with a certificate; also in another directory."""
+        authority = Authority(self.directory)
+        for name in ("x.pem", "admin.pem"):
+            authority.make(name, "localhost")
+        (self.directory / "elsewhere").mkdir()
+        tls = ("--tls-port", "0", "--interface", "127.0.0.1", "--certificate", "x.pem")
+        admin = ("--admin", "0", "--admin-certificate", "admin.pem", "--admin-token-file", "token")
+        token = self.directory / "token"
+        token.write_text("a" * 16)
+        # SIGHUP comes when it runs in the other directory.
+        with self.serving(*NODAEMON, "--rundir", "elsewhere", "echoactor", *tls, *admin) as child:
+            (self.directory / "x.pem").write_text("garbage")
+            (self.directory / "admin.pem").write_text("garbage")
+            token.write_text("short")
+            child.send_signal(signal.SIGHUP)
+            for option in ("certificate", "admin-certificate"):
+                words = f"not reloaded: --{option}: '{self.directory.resolve()}"
+                self.wait_for(lambda words=words: words in self.log(), words)
+            authority.make("admin.pem", "localhost")
+            child.send_signal(signal.SIGHUP)
+            words = "not reloaded: --admin-token-file: '"
+            self.wait_for(lambda: words in self.log(), words)
         self.assertNotIn("Traceback", self.log())
 
     def test_nothing_to_reload(self) -> None:

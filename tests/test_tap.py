@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import redirect_stdout
 from dataclasses import fields
 from io import StringIO
@@ -79,10 +80,10 @@ class OptionsTests(SynchronousTestCase):
             "close_timeout": ("8", 8.0),
             "shutdown_timeout": ("9", 9.0),
             "max_write_buffer": ("10", 10),
-            "certificate": ("a.pem", "a.pem"),
-            "private_key": ("b.pem", "b.pem"),
-            "certificate_directory": ("c", "c"),
-            "client_ca": ("d.pem", "d.pem"),
+            "certificate": ("a.pem", os.path.abspath("a.pem")),
+            "private_key": ("b.pem", os.path.abspath("b.pem")),
+            "certificate_directory": ("c", os.path.abspath("c")),
+            "client_ca": ("d.pem", os.path.abspath("d.pem")),
         }
         self.assertEqual(list(words), [option.name for option in fields(ServerOptions)])
         arguments: list[str] = []
@@ -136,7 +137,7 @@ class OptionsTests(SynchronousTestCase):
             (("--max-connections", "none"), "--max-connections: 'none' is not a number"),
             (("--allow", "10.0.0.1/8"), "--allow: '10.0.0.1/8' has bits set after its prefix"),
             (("--tls-port", "1"), "--tls-port: needs --certificate or --certificate-directory"),
-            (("--client-ca", "x"), "--client-ca: 'x' is of no use without --tls-port"),
+            (("--client-ca", "/x"), "--client-ca: '/x' is of no use without --tls-port"),
             (("--reuse-port=yes",), "--reuse-port"),
             (("8080",), "unexpected argument '8080'"),
         ]

@@ -212,7 +212,7 @@ class ReloadTests(WorkersTestCase):
             self.assertEqual(told(), b"READY=1")
             self.assertEqual(names(), {"old.example"})
             for text, words in (
-                ("garbage", "nothing was reloaded: worker 1: certificate: "),
+                ("garbage", "not reloaded: worker 1: certificate: "),
                 (None, "reloaded"),
             ):
                 if text is None:
