@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from base64 import b64encode
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +20,15 @@ TOKEN = "a" * SHORTEST_TOKEN
 def request(path: str = "/", method: str = "GET", **headers: str) -> Any:
     """A request with these headers; ``host`` is localhost unless given."""
     fields = {name: [value] for name, value in {"host": "localhost:9090", **headers}.items()}
-    return SimpleNamespace(method=method.encode(), path=path.encode(), requestHeaders=Headers(fields))
+    answer = Headers()
+    return SimpleNamespace(
+        method=method.encode(),
+        path=path.encode(),
+        clientproto=b"HTTP/1.1",
+        requestHeaders=Headers(fields),
+        responseHeaders=answer,
+        setHeader=answer.addRawHeader,
+    )
 
 
 def status(access: Access, *args: Any, **headers: str) -> int:
@@ -67,11 +77,30 @@ class HostTests(ActorTestCase):
             assert refusal is not None
             self.assertEqual(refusal[0], 421)
 
+    def test_old_probes(self) -> None:
+        """What asks by HTTP/1.0, as load balancers do and no browser, need not name a host."""
+        access = Access(None, [])
+        one = request()
+        one.clientproto = b"HTTP/1.0"
+        one.requestHeaders.removeHeader("host")
+        self.assertIsNone(access.refusal(one))
+        one.requestHeaders.addRawHeader("host", "evil.example")
+        self.assertIsNotNone(access.refusal(one))
+
+    def test_no_names(self) -> None:
+        """A name that no request could bring is refused at once, with what is wrong."""
+        for host in ("echo.example:9090", "*", "*.example", "http://echo.example", ""):
+            error = self.assertRaises(ValueError, Access, None, [host])
+            self.assertRegex(str(error), f"^hosts: {re.escape(repr(host))} is no host name")
+
 
 class MethodTests(ActorTestCase):
     def test_methods(self) -> None:
-        """Only GET and HEAD are answered."""
+        """Only GET and HEAD are answered, and a refusal says so."""
         access = Access(None, [])
+        other = request(method="POST")
+        access.refusal(other)
+        self.assertEqual(other.responseHeaders.getRawHeaders("allow"), ["GET, HEAD"])
         found = {
             method: status(access, "/", method)
             for method in "GET HEAD POST PUT DELETE OPTIONS TRACE get".split()
@@ -138,6 +167,14 @@ class TokenTests(ActorTestCase):
         error = self.assertRaises(ValueError, Access, "/nowhere/token", [])
         self.assertEqual(str(error), "token_file: '/nowhere/token': No such file or directory")
 
+    def test_pipes(self) -> None:
+        """A pipe, which might keep the process waiting, is refused, and so is a directory."""
+        pipe = self.file.with_name("pipe")
+        os.mkfifo(pipe)
+        for file in (pipe, pipe.parent):
+            error = self.assertRaises(ValueError, Access, str(file), [])
+            self.assertEqual(str(error), f"token_file: {str(file)!r} is no regular file")
+
 
 class EndpointTests(ActorTestCase):
     def test_number(self) -> None:
@@ -150,7 +187,9 @@ class EndpointTests(ActorTestCase):
     def test_unix(self) -> None:
         """The file of a UNIX socket is for its owner alone, unless a mode is given."""
         self.assertEqual(description_of("unix:/run/x"), "unix:/run/x:mode=600")
-        self.assertEqual(description_of("unix:/run/x:mode=660"), "unix:/run/x:mode=660")
+        for description in ("unix:/run/x:mode=660", "unix:/run/x:660", r"unix:/run/a\:b:660:50"):
+            self.assertEqual(description_of(description), description)
+        self.assertEqual(description_of("unix:address=/run/x"), "unix:address=/run/x:mode=600")
 
     def test_private(self) -> None:
         """Private are the loopback interface, by number or name, and UNIX sockets."""

@@ -45,7 +45,7 @@ class MetricsTests(ActorTestCase):
         self.addCleanup(channel.connectionLost, connectionDone)
         self.channel = channel
         request = f"{method} /metrics HTTP/1.0\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n"
-        channel.dataReceived(request.encode())
+        channel.dataReceived(request.encode("latin-1"))
         return wire
 
     def body(self, wire: Any) -> str:
@@ -100,6 +100,19 @@ class MetricsTests(ActorTestCase):
         kinds = {family.name: family.type for family in parse_openmetrics(self.body(wire))}
         self.assertEqual(kinds["echoactor_mailbox_length"], "gaugehistogram")
         self.assertEqual(kinds["echoactor_delivery_delay_seconds"], "histogram")
+
+    def test_strange_wishes(self) -> None:
+        """Who asks for what cannot be understood gets what Prometheus always reads."""
+        for accept in (
+            "application/openmetrics-text; version=1.x",
+            "text/plain; version=abc",
+            "\xff",
+            "a/b",
+            "",
+            ";;,",
+        ):
+            wire = self.get(self.own, accept)
+            self.assertIn(b"Content-Type: text/plain; version=", wire.value(), accept)
 
     def test_promtool(self) -> None:
         """Prometheus's own tool has nothing to complain of."""

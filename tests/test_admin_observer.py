@@ -10,6 +10,7 @@ import stat
 import time
 from typing import Any
 
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 
 from echoactor import EchoFactory, ServerOptions
@@ -50,8 +51,8 @@ class ObserverTestCase(RealTestCase):
             client.sock.connect(address.name)
         try:
             client.request("GET", path, headers=more)
-            answer = client.getresponse()
-            return answer.status, answer.read().decode()
+            with client.getresponse() as answer:
+                return answer.status, answer.read().decode()
         finally:
             client.close()
 
@@ -95,8 +96,13 @@ class ServingTests(ObserverTestCase):
             self.assertEqual((await self.get(observer, path))[0], 401, path)
             self.assertEqual((await self.get(observer, path, Authorization="Bearer wrong"))[0], 401, path)
         self.assertEqual((await self.get(observer, "/metrics", Authorization=f"Bearer {TOKEN}"))[0], 200)
+        stream = ensureDeferred(self.get(observer, "/events", Authorization=f"Bearer {TOKEN}"))
+        while not observer._site.streams:
+            await deferLater(reactor, 0.01, lambda: None)
         file.write_text(TOKEN[::-1])
         observer.reload()
+        # Who watches has to bring the new one.
+        await self.assertFailure(stream, ConnectionResetError, http.client.HTTPException)
         self.assertEqual((await self.get(observer, "/metrics", Authorization=f"Bearer {TOKEN}"))[0], 401)
 
     async def test_unix(self) -> None:
@@ -184,7 +190,7 @@ class RefusalTests(ObserverTestCase):
 
     def test_public(self) -> None:
         """What others can reach needs a token or clients' certificates; one of its own is neither."""
-        for endpoint in ("tcp:0", "tcp:0:interface=0.0.0.0", "systemd:domain=INET:index=0"):
+        for endpoint in ("tcp:0", "tcp:0:interface=0.0.0.0", r"tcp6:0:interface=\:\:"):
             self.assertIn("`token_file` is needed, or `client_ca`", self.why(endpoint))
         certificate = Authority(self.directory).make("server.pem", "localhost")
         self.assertIn("`token_file` is needed", self.why("tcp:0", certificate=certificate))
@@ -192,7 +198,8 @@ class RefusalTests(ObserverTestCase):
     def test_bad_values(self) -> None:
         """Each wrong value is named."""
         self.assertRegex(self.why(65536), "^endpoint: 65536 is not a number from 0 to 65535$")
-        self.assertRegex(self.why("tcp:x:interface=127.0.0.1"), "^endpoint: 'tcp:x.*' cannot be used")
+        for endpoint in ("tcp:x:interface=127.0.0.1", "", "-1", "127.0.0.1:9090", "localhost:9090"):
+            self.assertRegex(self.why(endpoint), f"^endpoint: '{endpoint}' cannot be used")
         self.assertRegex(self.why(0, token_file="/nowhere"), "^token_file: '/nowhere': No such file")
         self.assertRegex(self.why(0, client_ca="ca.pem"), "^client_ca: 'ca.pem' needs `certificate`")
         self.assertRegex(self.why(0, certificate="/nowhere"), "^certificate: '/nowhere': No such file")

@@ -12,7 +12,7 @@ from twisted.web.server import NOT_DONE_YET
 from echoactor.admin.access import Access
 from echoactor.admin.site import CONNECTIONS, HEADERS, LIFETIME, SILENCE, STALL, STREAMS, Root, Site, Text
 
-from .support import ActorTestCase
+from .support import ActorTestCase, log_lines
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -116,8 +116,27 @@ class AnswerTests(SiteTestCase):
 
     def test_head(self) -> None:
         """HEAD is answered without a body."""
-        status, headers, body = self.fetch(GET.replace(b"GET", b"HEAD"))
-        self.assertEqual((status, headers[b"Content-Length"], body), (200, b"6", b""))
+        lines = log_lines(self, "twisted.web")
+        for path in (b"/", b"/nowhere"):
+            status, headers, body = self.fetch(GET.replace(b"GET", b"HEAD").replace(b"/ ", path + b" ", 1))
+            self.assertEqual((status, body), (200 if path == b"/" else 404, b""))
+            self.assertGreater(int(headers[b"Content-Length"]), 0)
+        self.assertEqual(lines, [], "a stranger could fill the log")
+
+    def test_whole_urls(self) -> None:
+        """A request may name the whole URL, as RFC 9112 says."""
+        for path, wanted in (
+            (b"http://localhost/", 200),
+            (b"http://localhost", 200),
+            (b"http://x/nowhere", 404),
+        ):
+            self.assertEqual(self.fetch(GET.replace(b"/ ", path + b" ", 1))[0], wanted, path)
+
+    def test_asterisk(self) -> None:
+        """OPTIONS for the whole server is refused like any other, with all headers."""
+        status, headers, _ = self.fetch(GET.replace(b"GET / ", b"OPTIONS * "))
+        self.assertEqual((status, headers.get(b"Allow")), (405, b"GET, HEAD"))
+        self.assertIn(b"Content-Security-Policy", headers)
 
     def test_markup_in_a_path(self) -> None:
         """What is asked for does not come back in the answer."""

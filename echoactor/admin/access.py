@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from base64 import b64decode
 from collections.abc import Iterable
 from hmac import compare_digest
@@ -25,12 +27,12 @@ class Access:
 
     :param token_file: holds the token that requests must have; None if they need none.
     :param hosts: names by which it is reached, beside ``localhost`` and addresses.
-    :raises ValueError: the file cannot be used; the text says why.
+    :raises ValueError: the file cannot be used, or a name is none; the text says why.
     """
 
     def __init__(self, token_file: str | None, hosts: Iterable[str]) -> None:
         self._token_file = token_file
-        self._hosts = {host.lower().rstrip(".") for host in hosts}
+        self._hosts = {_checked_host(host).lower().rstrip(".") for host in hosts}
         self.reload()
 
     def reload(self) -> None:
@@ -44,10 +46,13 @@ class Access:
     def refusal(self, request: Any) -> tuple[int, str] | None:
         """Why a request is not answered: a status of HTTP's and a line; None if it is."""
         if request.method not in (b"GET", b"HEAD"):
+            request.setHeader(b"Allow", b"GET, HEAD")
             return 405, "only GET and HEAD: nothing here can be changed"
         # A page in this machine's browser can have a name of its own lead here (DNS rebinding), and
         # would read along. It cannot forge this header; and an address leads where it says.
-        if not self._knows(request.requestHeaders.getRawHeaders(b"host") or []):
+        # (What asks by HTTP/1.0 and names none is no browser; load balancers do so.)
+        hosts = request.requestHeaders.getRawHeaders(b"host") or []
+        if not self._knows(hosts) and (hosts or request.clientproto != b"HTTP/1.0"):
             return 421, "unknown host: use localhost or an address, or give the name as --admin-host"
         if self._token is not None and request.path not in OPEN and not self._has_token(request):
             return 401, "a token is needed: as a bearer token, or as the password"
@@ -81,8 +86,16 @@ class Access:
         return compare_digest(value.strip(), self._token)
 
 
+def _checked_host(host: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", host):
+        raise ValueError(f"hosts: {host!r} is no host name, which has neither port nor wildcard")
+    return host
+
+
 def _read_token(file: str) -> bytes:
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe might keep the whole process waiting
+            raise ValueError(f"token_file: {file!r} is no regular file")
         token = Path(file).read_bytes().strip()
     except OSError as error:
         raise ValueError(f"token_file: {file!r}: {error.strerror}") from None
@@ -100,8 +113,11 @@ def description_of(endpoint: int | str) -> str:
     """
     text = str(endpoint)
     if not re.fullmatch(r"\d+", text, re.ASCII):
-        # Others of this machine's users get in only when they are let.
-        return f"{text}:mode=600" if text.startswith("unix:") and ":mode=" not in text else text
+        kind, *arguments = re.split(r"(?<!\\):", text)
+        # Others of this machine's users get in only when they are let. A mode may come by its place.
+        names = [one.partition("=")[0] if "=" in one else "" for one in arguments]
+        is_open = kind == "unix" and "mode" not in names and names.count("") < 2
+        return f"{text}:mode=600" if is_open else text
     if len(text) > 5 or int(text) > 65535:
         raise ValueError(f"endpoint: {text} is not a number from 0 to 65535")
     return f"tcp:{int(text)}:interface=127.0.0.1"

@@ -101,6 +101,14 @@ def _at(snapshot: Mapping[str, Any], place: str) -> Any:
     return value
 
 
+def _encoder_for(accept: bytes) -> tuple[Callable[[Any], bytes], str]:
+    """How to write, as a header wants it; the library raises on what it does not understand."""
+    try:
+        return choose_encoder(accept.decode("latin-1"))
+    except Exception:
+        return choose_encoder("")
+
+
 class Metrics(Resource):
     """
     Answers Prometheus, in the reactor's own thread.
@@ -122,7 +130,7 @@ class Metrics(Resource):
         def answer(snapshots: Snapshots) -> None:
             if gone:
                 return
-            encode, content_type = choose_encoder(request.getHeader("accept") or "")
+            encode, content_type = _encoder_for(request.requestHeaders.getRawHeaders(b"accept", [b""])[0])
             registry = CollectorRegistry()
             registry.register(Collector(snapshots))
             request.setHeader(b"Content-Type", content_type.encode())

@@ -58,6 +58,11 @@ class Observer(Service):
         others: Callable[[], Deferred[Snapshots]] | None = None,
     ) -> None:
         description = description_of(endpoint)
+        reactor: Any = system.reactor
+        try:
+            where = endpoint_of(reactor, description)
+        except ValueError as error:
+            raise ValueError(f"endpoint: {error}") from None
         if client_ca is not None and certificate is None:
             raise ValueError(f"client_ca: {client_ca!r} needs `certificate`, the server's own")
         if not is_private(description) and token_file is None and client_ca is None:
@@ -76,11 +81,6 @@ class Observer(Service):
             options = ServerOptions(tls_port=0, certificate=certificate, client_ca=client_ca)
             self._certificates = Certificates(options)
             factory = self._certificates.factory(factory, system.reactor)
-        reactor: Any = system.reactor
-        try:
-            where = endpoint_of(reactor, description)
-        except ValueError as error:
-            raise ValueError(f"endpoint: {error}") from None
         self._listener = Listener(where, factory, f"admin, {description}", self._site.gate, system.timers)
 
     @property
@@ -109,17 +109,20 @@ class Observer(Service):
         self.figures.stop()
         self._watch.stop()
         self._site.close()
-        return self._listener.close()
+        return self._listener.close().addCallback(lambda _: self._site.close())  # who came meanwhile
 
     def reload(self) -> None:
         """
-        Read the token and the certificates again.
+        Read the token and the certificates again. Streams end: who watches has to show anew that he may.
 
         :raises ValueError, CertificateError: one cannot be used, and stays as it was.
         """
-        self._access.reload()
-        if self._certificates is not None:
-            self._certificates.reload()
+        self._site.close_streams()
+        try:
+            self._access.reload()
+        finally:  # each, whatever is wrong with the other
+            if self._certificates is not None:
+                self._certificates.reload()
 
     def _read(self) -> Snapshots | Deferred[Snapshots]:
         own = {"0": self.figures.snapshot()}

@@ -71,6 +71,9 @@ class Data(Resource):
         """Answer."""
         request.setResponseCode(self._status, RESPONSES.get(self._status))
         request.setHeader(b"Content-Type", self._kind)
+        if request.method == b"HEAD":  # Twisted would log a line that a body was given
+            request.setHeader(b"Content-Length", b"%d" % len(self._data))
+            return b""
         return self._data
 
 
@@ -108,8 +111,14 @@ class Request(server.Request):
 
     def process(self) -> None:
         """Answer, unless it is answered already."""
-        if not self._has_body:
-            super().process()
+        if self._has_body:
+            return
+        _, scheme, rest = self.path.partition(b"://")
+        if scheme:  # a proxy asks by the whole URL
+            self.path = b"/" + rest.partition(b"/")[2]
+        elif self.path == b"*":  # Twisted would answer that itself, whoever asks
+            self.path = b"/*"
+        super().process()
 
     def hold(self) -> bool:
         """
@@ -232,6 +241,11 @@ class Site(server.Site):
     def close(self) -> None:
         """Close all connections at once."""
         for channel in list(self.channels):
+            channel.abort()
+
+    def close_streams(self) -> None:
+        """Close those whose answers go on."""
+        for channel in list(self.streams):
             channel.abort()
 
     def getResourceFor(self, request: Any) -> Any:
