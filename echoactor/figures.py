@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 
 from .connection import Connection
+from .delays import Delays
 from .events import (
     ActorCrashed,
     ActorRestarted,
@@ -23,9 +24,6 @@ from .events import (
 from .system import ActorSystem
 
 __all__ = ["DELAYS", "LENGTHS", "REFUSALS", "Figures", "Histogram"]
-
-SAMPLED = 256
-"""One message in so many is represented by a sample of the delay."""
 
 TICK = 0.25
 """Seconds from one look at the reactor's lag to the next: often enough to see a
@@ -42,6 +40,7 @@ REFUSALS = frozenset(
         "handshake timeout",
         "its address is denied",
         "its address is not allowed",
+        "shutdown timeout",
         "it is no trusted proxy",
         "the server stops",
         "too many connections",
@@ -50,6 +49,11 @@ REFUSALS = frozenset(
 )
 """Reasons that are told apart. The others are about headers and quote what strangers
 send; a label of each would be as many time series as they like."""
+
+OTHER_REFUSALS = "bad header"
+
+TRAFFIC = ("bytes_in", "bytes_out", "messages_in", "messages_out")
+"""What is counted of a connection; both it and the event of its end have these."""
 
 
 class Histogram:
@@ -76,33 +80,12 @@ class Histogram:
         return {"bounds": list(self.bounds), "counts": list(self.counts), "sum": self.total}
 
 
-class _Probe:
-    """
-    Stands in the run queue as an actor does that has got a message, and takes the time until its turn.
-
-    So no message is looked at, and no clock is read for one.
-    """
-
-    __slots__ = ("_figures", "_messages", "_since")
-
-    def __init__(self, figures: Figures, messages: int) -> None:
-        self._figures = figures
-        self._messages = messages
-        self._since = figures.system.reactor.seconds()
-
-    def run(self) -> int:
-        """Its turn has come."""
-        figures = self._figures
-        figures.delay.add(max(0.0, figures.system.reactor.seconds() - self._since), self._messages)
-        return 1
-
-
 class Figures:
     """
     What a system has done since this was made, and what it does.
 
     :param system: whose figures they are.
-    :ivar delay: seconds that messages wait for the turn of their actor.
+    :ivar delay: seconds that actors wait for their turn, once they have a message.
     :ivar lag: seconds by which the reactor's timed calls are late.
     """
 
@@ -112,35 +95,44 @@ class Figures:
         self.lag = Histogram(DELAYS)
         self._counts: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
-        self._sampled = system.handled_in_turns
+        self._refused.update(dict.fromkeys((*REFUSALS, OTHER_REFUSALS), 0))  # a rate needs a number before
+        self._delays = Delays(system, self.delay.add)
         self._tick: IDelayedCall | None = None
-        subscribe = system.events.subscribe
-        self._subscriptions = [
-            subscribe(ActorSpawned, self._counter("spawned")),
-            subscribe(ActorCrashed, self._counter("crashed")),
-            subscribe(ActorRestarted, self._counter("restarted")),
-            subscribe(ConnectionOpened, self._counter("accepted")),
-            subscribe(ConnectionClosed, self._closed),
-            subscribe(ConnectionRefused, self._was_refused),
-        ]
+        self._subscriptions: list[Callable[[], None]] = []
+        self._count()
 
     def start(self) -> None:
-        """Begin to sample the delay and the lag."""
+        """Begin to sample the delay and the lag; count again, after :meth:`close`."""
+        self._count()
         if self._tick is None:
-            self.system.sampler = self._sample
+            self._delays.start()
             self._wait()
 
     def stop(self) -> None:
         """Sample no more."""
         if self._tick is not None:
             self._tick.cancel()
-            self._tick = self.system.sampler = None
+            self._tick = None
+            self._delays.stop()
 
     def close(self) -> None:
         """Count no more."""
         self.stop()
         for unsubscribe in self._subscriptions:
             unsubscribe()
+        self._subscriptions = []
+
+    def traffic(self) -> dict[str, int]:
+        """
+        What connections have received and sent so far, closed ones included.
+
+        :returns: ``bytes_in``, ``bytes_out``, ``messages_in``, ``messages_out``.
+        """
+        traffic = {name: self._counts[name] for name in TRAFFIC}
+        for connection in self._open.values():
+            for name in TRAFFIC:
+                traffic[name] += getattr(connection, name)
+        return traffic
 
     def snapshot(self) -> dict[str, Any]:
         """
@@ -150,31 +142,23 @@ class Figures:
         """
         system, counts = self.system, self._counts
         mailbox = Histogram(LENGTHS)
-        empty = connections = 0
-        received, sent = counts["bytes_in"], counts["bytes_out"]
-        messages_in, messages_out = counts["messages_in"], counts["messages_out"]
+        empty = 0
         for cell in system.cells():
             if cell.arrived is None and cell.backlog is None:
                 empty += 1
             else:
                 mailbox.add(cell.count_unread())
-            actor = cell.actor
-            if isinstance(actor, Connection):
-                connections += 1
-                received += actor.bytes_in
-                sent += actor.bytes_out
-                messages_in += actor.messages_in
-                messages_out += actor.messages_out
         mailbox.add(0, empty)
+        traffic = self.traffic()
         return {
             "connections": {
-                "open": connections,
+                "open": len(self._open),
                 "limit": sum(server.max_connections for server in system.servers),
                 "accepted": counts["accepted"],
                 "refused": dict(self._refused),
             },
-            "bytes": {"in": received, "out": sent},
-            "messages": {"in": messages_in, "out": messages_out},
+            "bytes": {"in": traffic["bytes_in"], "out": traffic["bytes_out"]},
+            "messages": {"in": traffic["messages_in"], "out": traffic["messages_out"]},
             "actors": {
                 "alive": system.count_actors(),
                 "spawned": counts["spawned"],
@@ -192,32 +176,46 @@ class Figures:
             },
         }
 
+    def _count(self) -> None:
+        """Listen to the events, and find the connections that are open."""
+        if self._subscriptions:
+            return
+        # From the transport's begin to its end. The actor may end before it, when TLS is still to close, or
+        # after it, when it awaits; added up over living actors, a counter would go backwards.
+        self._open = {
+            cell.address.number: cell.actor
+            for cell in self.system.cells()
+            if isinstance(cell.actor, Connection) and not cell.actor.transport.is_closed
+        }
+        subscribe = self.system.events.subscribe
+        self._subscriptions = [
+            subscribe(ActorSpawned, self._counter("spawned")),
+            subscribe(ActorCrashed, self._counter("crashed")),
+            subscribe(ActorRestarted, self._counter("restarted")),
+            subscribe(ConnectionOpened, self._opened),
+            subscribe(ConnectionClosed, self._closed),
+            subscribe(ConnectionRefused, self._was_refused),
+        ]
+
     def _counter(self, name: str) -> Callable[[object], None]:
         def count(_: object) -> None:
             self._counts[name] += 1
 
         return count
 
+    def _opened(self, event: ConnectionOpened) -> None:
+        self._counts["accepted"] += 1
+        cell = self.system.find(event.address)
+        if cell is not None and isinstance(cell.actor, Connection):
+            self._open[event.address.number] = cell.actor
+
     def _closed(self, event: ConnectionClosed) -> None:
-        counts = self._counts
-        counts["bytes_in"] += event.bytes_in
-        counts["bytes_out"] += event.bytes_out
-        counts["messages_in"] += event.messages_in
-        counts["messages_out"] += event.messages_out
+        self._open.pop(event.address.number, None)
+        for name in TRAFFIC:
+            self._counts[name] += getattr(event, name)
 
     def _was_refused(self, event: ConnectionRefused) -> None:
-        self._refused[event.reason if event.reason in REFUSALS else "bad header"] += 1
-
-    def _sample(self) -> None:
-        """
-        A turn was scheduled: now and then, let a probe wait for it, behind what waits already.
-
-        It stands for the messages that were handled in turns since the last one.
-        """
-        due = (self.system.handled_in_turns - self._sampled) // SAMPLED
-        if due > 0:
-            self._sampled += due * SAMPLED
-            self.system.enqueue(_Probe(self, due))
+        self._refused[event.reason if event.reason in REFUSALS else OTHER_REFUSALS] += 1
 
     def _wait(self) -> None:
         due = self.system.reactor.seconds() + TICK
@@ -226,7 +224,7 @@ class Figures:
     def _look(self, due: float) -> None:
         self.lag.add(max(0.0, self.system.reactor.seconds() - due))
         # Also where few messages take turns, as in an echo: what would one sent now have to wait?
-        self.system.enqueue(_Probe(self, 1))
+        self._delays.probe()
         self._wait()
 
 

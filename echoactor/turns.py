@@ -13,12 +13,16 @@ from .timers import Timers
 if TYPE_CHECKING:
     from .cell import Cell
 
-__all__ = ["RunQueue", "Runnable", "Turns"]
+__all__ = ["RunQueue", "Runnable", "Sampler", "Turns"]
 
 TURN = 1000
 """Messages handled in one turn of the reactor: half a millisecond of small
 ones. More would let sockets and timers wait, fewer would spend the time in the
 reactor's own loop."""
+
+
+LOOK = 64
+"""Messages from one look of a sampler to the next; each look takes as long as one."""
 
 
 class Runnable(Protocol):
@@ -36,6 +40,13 @@ class RunQueue(Protocol):
     def __len__(self) -> int: ...
 
 
+class Sampler(Protocol):
+    """Looks at the run queue; see :class:`~echoactor.delays.Delays`."""
+
+    def look(self, handled: int, waiting: int, since: float | None) -> None:
+        """See how many messages were handled since the last look, and how many actors wait now."""
+
+
 class Turns:
     """
     A run queue that is drained in turns of the reactor, so many messages each.
@@ -45,9 +56,7 @@ class Turns:
     :ivar current: the actor whose step this is.
     :ivar turn_time: when this turn began, in the reactor's seconds.
     :ivar delivers_at_once: whether what the reactor brings may pass by the queue.
-    :ivar handled_in_turns: messages that took a turn so far; what is delivered at once takes none.
-    :ivar sampler: called each time that a turn is scheduled, once for up to a
-        thousand messages: the place to measure how long they wait.
+    :ivar samplers: look at the run queue now and then, to tell how long one waits in it.
     :ivar enqueue: gives something a turn, after those that wait already. It
         is the run queue's own ``append`` while a turn is scheduled or going
         on, which saves every message the question whether one is.
@@ -63,8 +72,7 @@ class Turns:
         self.delivers_at_once = run_queue is None
         self._run_queue: RunQueue = deque() if run_queue is None else run_queue
         self._awake = False  # a turn is scheduled, or going on
-        self.handled_in_turns = 0
-        self.sampler: Callable[[], object] | None = None
+        self.samplers: tuple[Sampler, ...] = ()
         self.enqueue = self._enqueue_and_wake
 
     def count_runnable(self) -> int:
@@ -80,9 +88,7 @@ class Turns:
         if not self._awake:
             self._awake = self.timers.is_busy = True
             self.enqueue = self._run_queue.append
-            self.reactor.callLater(0, self._turn)
-            if self.sampler is not None:
-                self.sampler()
+            self._scheduled = self.reactor.callLater(0, self._turn)
 
     def _turn(self) -> None:
         """Let runnable actors run until none is left or the turn's budget is spent."""
@@ -90,17 +96,38 @@ class Turns:
         budget = TURN
         self.turn_time = self.reactor.seconds()
         try:
-            while queue and budget > 0:
-                budget -= queue.popleft().run()
+            if self.samplers:
+                self._have_sampled_turns(queue, budget)
+            else:
+                while queue and budget > 0:
+                    budget -= queue.popleft().run()
         finally:  # SystemExit and KeyboardInterrupt pass through here
             self.current = None
             self._awake = False
-            self.handled_in_turns += TURN - budget
             self.enqueue = self._enqueue_and_wake
             if queue:
                 self.wake()
             else:
                 self.idle()
+
+    def _have_sampled_turns(self, queue: RunQueue, budget: int) -> None:
+        """The same as in ``_turn``, with looks at the queue: soon at first, as one may wake many others."""
+        self._look(0, self._scheduled.getTime())
+        share = 1
+        while queue and budget > 0:
+            left = share
+            try:
+                while queue and left > 0:
+                    left -= queue.popleft().run()
+            finally:
+                self._look(share - left, None)
+            budget -= share - left
+            share = min(2 * share, LOOK)
+
+    def _look(self, handled: int, since: float | None) -> None:
+        waiting = len(self._run_queue)
+        for sampler in self.samplers:
+            sampler.look(handled, waiting, since)
 
     def idle(self) -> None:
         """Nothing is left to do for now."""

@@ -41,7 +41,19 @@ class HealthTests(ActorTestCase):
     def test_one_server_of_two(self) -> None:
         """One of several servers that stops for itself makes it not ready."""
         self.system.startService()
+        connection = self.server.factory.buildProtocol(None)
+        connection.makeConnection(StringTransport())
         self.server.drain()
+        self.settle()
+        found = [why_not_ready(self.system)]
+        connection.connectionLost()
+        self.settle()
+        self.assertEqual([*found, why_not_ready(self.system)], ["draining", "closed"])
+
+    def test_stopped(self) -> None:
+        """A system that has stopped is not one that has yet to start."""
+        self.system.startService()
+        self.system.stopService()
         self.settle()
         self.assertEqual(why_not_ready(self.system), "draining")
 

@@ -21,6 +21,7 @@ from echoactor.admin.site import STALL, STREAMS, Site
 from echoactor.admin.stream import BYTES_PER_SECOND, EVENTS
 from echoactor.admin.watch import Watch
 from echoactor.events import ConnectionRefused
+from echoactor.figures import Figures
 from echoactor.protocol import ConnectionSupervisor
 
 from .support import ActorTestCase, Adder
@@ -47,7 +48,7 @@ class StreamTestCase(ActorTestCase):
     def setUp(self) -> None:
         super().setUp()
         root = Resource()
-        self.watch = Watch(self.system)
+        self.watch = Watch(Figures(self.system))
         for path, part in page_parts(self.watch).items():
             root.putChild(path, part)
         self.site = Site(root, Access(None, []), self.system.timers, self.clock)

@@ -10,7 +10,9 @@ from echoactor.admin import watch
 from echoactor.admin.sample import Sample
 from echoactor.admin.view import View
 from echoactor.admin.watch import PERIOD, SHARE, Watch
-from echoactor.events import ConnectionClosed, ConnectionOpened
+from echoactor.delays import SAMPLED
+from echoactor.events import ConnectionOpened
+from echoactor.figures import Figures
 
 from .support import ActorTestCase, Adder
 from .test_admin_tree import connect
@@ -41,7 +43,7 @@ class SampleTests(ActorTestCase):
 class WatchTests(ActorTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.watch = Watch(self.system)
+        self.watch = Watch(Figures(self.system))
         self.eyes = Eyes()
 
     def figures(self) -> dict[str, Any]:
@@ -125,22 +127,43 @@ class WatchTests(ActorTestCase):
         self.assertEqual((self.figures()["actors"], self.figures()["waiting"]), (1, 0))
 
     def test_delay(self) -> None:
-        """The delay of a message is the time that something waits in the run queue."""
-        readings = count()
-        self.patch(watch, "perf_counter", lambda: next(readings) * 0.001)
+        """The delay is that of actors which wait for their turn: the median, and the slowest."""
+        adders = [self.spawn(Adder) for _ in range(SAMPLED)]
         self.watch.watch(self.eyes)
         self.assertIsNone(self.figures()["delay"])
+        self.settle()
+        for adder in adders:
+            adder.send(1)
+        self.clock.rightNow += 0.05
+        self.settle()
         self.next_look()
-        self.assertEqual(self.figures()["delay"], [0.001, 0.001])
+        self.assertEqual(self.figures()["delay"], [0.05, 0.05])
+        self.next_look()
+        self.assertEqual(self.figures()["delay"], [0.0, 0.0])
 
     def test_bytes_of_the_gone(self) -> None:
-        """Bytes of connections that have closed since the last look are counted, too."""
+        """Bytes of connections that have closed since the last look are counted, too, and only once."""
         connection = connect(EchoFactory(self.system), 4000)
+        self.settle()
         self.watch.watch(self.eyes)
-        nobody: Any = None  # the peer is of no interest here
-        event = ConnectionClosed(connection.address, nobody, "normal", bytes_in=500, bytes_out=1000)
-        self.system.events.emit(event)
+        connection.dataReceived(b"x" * 500)
+        connection.connectionLost()
         self.next_look()
         figures = self.figures()
         seen = figures["bytes_in"] * figures["period"], figures["bytes_out"] * figures["period"]
-        self.assertEqual([round(size, -1) for size in seen], [500, 1000])
+        self.assertEqual([round(size, -1) for size in seen], [500, 500])
+        self.next_look()
+        self.assertEqual((self.figures()["bytes_in"], self.figures()["bytes_out"]), (0, 0))
+
+    def test_who_comes_again_and_again(self) -> None:
+        """A watcher looks when it comes; if looking has had its share of the time, with the others."""
+        readings = count()
+        # Each look takes the share of a second.
+        self.patch(watch, "thread_time", lambda: next(readings) * SHARE)
+        self.watch.watch(self.eyes)
+        others = [Eyes() for _ in range(3)]
+        for other in others:
+            self.watch.watch(other)
+        self.assertEqual([other.looks for other in others], [1, 0, 0])
+        self.next_look()
+        self.assertEqual([other.looks for other in others], [2, 1, 1])

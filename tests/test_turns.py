@@ -85,21 +85,28 @@ class RunQueueTests(ActorTestCase):
         self.assertEqual(order, ["c", "b", "a"])
         self.assertFalse(system.delivers_at_once)
 
-    def test_sampler(self) -> None:
-        """The sampler is called once for each turn that is scheduled, and messages in turns are counted."""
-        turns: list[int] = []
-        self.system.sampler = lambda: turns.append(self.system.handled_in_turns)
-        address = self.spawn(Recorder, [])
-        del turns[:]
-        before = self.system.handled_in_turns
-        for _ in range(3):
-            address.send("one")
+    def test_samplers(self) -> None:
+        """Samplers see how many were handled, how many wait, and since when; nobody's work is different."""
+        looks: list[tuple[int, int, float | None]] = []
+
+        class Looks:
+            def look(self, handled: int, waiting: int, since: float | None) -> None:
+                looks.append((handled, waiting, since))
+
+        received: list[int] = []
+        addresses = [self.spawn(Recorder, received) for _ in range(2000)]
+        self.system.samplers = (Looks(), Looks())
+        for number, address in enumerate(addresses):
+            address.send(number)
+        came = self.clock.seconds()
+        self.clock.rightNow += 1
         self.settle()
-        self.assertEqual((turns, self.system.handled_in_turns), ([before], before + 3))
-        for _ in range(2500):
-            address.send("many")
-        self.settle()
-        self.assertEqual(len(turns), 4)
+        self.assertEqual(received, list(range(2000)))
+        self.assertEqual(looks[::2], looks[1::2])
+        del looks[::2]
+        self.assertEqual(looks[:4], [(0, 2000, came), (1, 1999, None), (2, 1997, None), (4, 1993, None)])
+        self.assertEqual(sum(handled for handled, _, _ in looks), 2000)
+        self.assertEqual([since is None for _, _, since in looks].count(False), 2, "two turns")
 
     def test_dead_letters(self) -> None:
         """Sending to a dead address does nothing but count; also while stopping, and after."""

@@ -128,5 +128,5 @@ class OrdersTests(ActorTestCase):
             orders.send((Tell(), []))
             system.settle()
             self.assertEqual("snapshot" in transport.sent()[1].figures, is_watched)
-            self.assertEqual(system.sampler is not None, is_watched)
+            self.assertEqual(bool(system.samplers), is_watched)
             self.assertEqual(ConnectionOpened in system.events, is_watched)

@@ -11,7 +11,7 @@ What it answers to, all of it by GET and HEAD alone:
     The page (``page``). Its script and style are ``/page.js`` and ``/page.css``, because the
     Content-Security-Policy allows nothing that stands in the page itself, and nothing from elsewhere.
 ``/events``
-    What the page shows, as server-sent events (``page``). Such an answer has no end: its request calls
+    What the page shows, as server-sent events (``stream``). Such an answer has no end: its request calls
     ``hold()`` first (``site.Request``), which bounds how many there are and how long one may stall.
 ``/metrics``
     Figures for Prometheus (``metrics``), made of the snapshots that ``echoactor.figures`` takes.

@@ -39,9 +39,9 @@ def why_not_alive(system: ActorSystem) -> str | None:
 
 def why_not_ready(system: ActorSystem) -> str | None:
     """Why clients should go elsewhere: one of its servers is suspended, drains, or is closed."""
-    if not system.running:
-        return "not started"
     if system.is_draining:
         return "draining"
+    if not system.running:
+        return "not started"
     states = {server.state for server in system.servers}
     return next(iter(sorted(states - {"listening"})), None)

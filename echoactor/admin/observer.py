@@ -72,8 +72,8 @@ class Observer(Service):
             )
         self._access = Access(token_file, hosts)
         self._others = others
-        self._watch = Watch(system, has_others=others is not None)
         self.figures = Figures(system)
+        self._watch = Watch(self.figures, has_others=others is not None)
         self._site = Site(self._tree(system), self._access, system.timers, system.reactor)
         factory: IProtocolFactory = self._site
         self._certificates: Certificates | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from time import perf_counter, thread_time, time
+from time import thread_time, time
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall
 
-from ..events import ConnectionClosed
-from ..system import ActorSystem
+from ..delays import Delays
+from ..figures import Figures
 from .recorder import Recorder
 from .sample import Sample
 from .text import shown
@@ -35,31 +35,18 @@ class Watcher(Protocol):
         """There is something new to see."""
 
 
-class _Probe:
-    """Waits in the run queue as an actor does that was sent a message, and tells how long it was."""
-
-    __slots__ = ("_delays", "_sent")
-
-    def __init__(self, delays: list[float]) -> None:
-        self._delays = delays
-        self._sent = perf_counter()
-
-    def run(self) -> int:
-        self._delays.append(perf_counter() - self._sent)
-        return 1
-
-
 class Watch:
     """
     Looks at a system for all who watch. For nobody, it keeps the last happenings and does nothing else.
 
-    :param system: what it looks at.
+    :param figures: of the system that it looks at.
     :param has_others: whether its connections are in other processes, which are not seen.
     :ivar recorder: keeps the happenings.
     """
 
-    def __init__(self, system: ActorSystem, has_others: bool = False) -> None:
-        self.system = system
+    def __init__(self, figures: Figures, has_others: bool = False) -> None:
+        self.system = system = figures.system
+        self._counted = figures
         self._has_others = has_others
         self.recorder = Recorder(system)
         self._began = round(time(), 3)  # tells this system from the one before and the one after
@@ -68,20 +55,24 @@ class Watch:
         self._call: IDelayedCall | None = None
         self._sample: Sample | None = None
         self._figures: dict[str, Any] = {}
-        self._delays: list[float] = []
+        self._sampling = Delays(system, self._record)
+        self._delays: list[tuple[float, int]] = []  # seconds, and for how many they stand
         self._totals = (0, 0, 0)
-        self._closed = [0, 0]  # bytes in and out, of connections closed since somebody watches
         self._next_look = 0.0
+        self._rests_until = 0.0
 
     def watch(self, watcher: Watcher) -> None:
         """Let ``watcher`` look from now on, and at once."""
         self._watchers[watcher] = None
         if self._call is None:
             self.recorder.start()
-            self._unsubscribe = self.system.events.subscribe(ConnectionClosed, self._count_closed)
+            self._sampling.start()
             self._tick()
-        else:
+        elif self.system.reactor.seconds() >= self._rests_until:
+            # At once, as somebody has pressed a key; but not for those who come again and again.
+            began = thread_time()
             watcher.look()
+            self._rests_until = self.system.reactor.seconds() + (thread_time() - began) / SHARE
 
     def leave(self, watcher: Watcher) -> None:
         """Let it look no more. When it was the last, looking ends soon."""
@@ -96,7 +87,7 @@ class Watch:
             self._call = self._sample = None
             self._delays = []
             self._next_look = 0.0
-            self._unsubscribe()
+            self._sampling.stop()
             self.recorder.stop()
 
     def see(self, view: View) -> dict[str, Any]:
@@ -130,17 +121,14 @@ class Watch:
             # Half a tick less, so that a tick that comes a little early is not missed.
             pause = max(PERIOD, (thread_time() - began) / SHARE) - 0.5 / PROBES
             self._next_look = reactor.seconds() + pause
-        self.system.enqueue(_Probe(self._delays))
+        self._sampling.probe()
 
     def _look(self) -> None:
         """Take a new sample, and the figures that go with it."""
         before, self._sample = self._sample, Sample(self.system, self._sample)
         sample, info = self._sample, self.system.info()
-        totals = (
-            self.system.count_handled(),
-            self._closed[0] + sum(one.bytes_in for one in sample.connections.values()),
-            self._closed[1] + sum(one.bytes_out for one in sample.connections.values()),
-        )
+        traffic = self._counted.traffic()
+        totals = self.system.count_handled(), traffic["bytes_in"], traffic["bytes_out"]
         rates: list[int | None] = [None, None, None]
         if before is not None:
             seconds = max(sample.time - before.time, 1e-3)
@@ -162,9 +150,18 @@ class Watch:
             "messages": rates[0],
             "bytes_in": rates[1],
             "bytes_out": rates[2],
-            "delay": [round(delays[len(delays) // 2], 6), round(delays[-1], 6)] if delays else None,
+            "delay": [round(_median(delays), 6), round(delays[-1][0], 6)] if delays else None,
         }
 
-    def _count_closed(self, event: ConnectionClosed) -> None:
-        self._closed[0] += event.bytes_in
-        self._closed[1] += event.bytes_out
+    def _record(self, seconds: float, weight: int) -> None:
+        self._delays.append((seconds, weight))
+
+
+def _median(delays: list[tuple[float, int]]) -> float:
+    """Of sorted seconds, each with the number of those for which it stands."""
+    half = sum(weight for _, weight in delays) / 2
+    for seconds, weight in delays:
+        half -= weight
+        if half <= 0:
+            return seconds
+    raise ValueError("a median of nothing")
