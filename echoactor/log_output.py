@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from math import isfinite
+from time import time
 from typing import Any
 
 from twisted.logger import (
@@ -19,14 +20,19 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-__all__ = ["FORMATS", "Rationed", "as_json", "as_text", "choose", "printable", "timestamp"]
+__all__ = ["FORMATS", "Rationed", "as_json", "as_text", "choose", "in_a_second", "printable", "timestamp"]
 
 RATION = 10
 """Lines of the same error in a second. Who causes one may do so thousands of
 times a second, and would fill the disk."""
 
+LONGEST = 200
+"""Letters of a line that stands for those that were left out."""
+
 KINDS = 1000
 """Different errors in a second that are told apart; further ones count as the same."""
+
+OTHERS = "lines of other kinds"
 
 OWN = ("message", "time", "system", "format", "isError", "failure", "why")
 """Fields of an event that are Twisted's, beside those that begin with ``log_``."""
@@ -103,43 +109,55 @@ class Rationed:
     class; debug lines are not counted.
 
     :param observer: to whom they are passed on.
+    :param in_a_second: calls a function in a second, from whatever thread; without it, how many
+        more there were is told when something else is logged.
     """
 
-    def __init__(self, observer: Callable[[LogEvent], object]) -> None:
+    def __init__(
+        self,
+        observer: Callable[[LogEvent], object],
+        in_a_second: Callable[[Callable[[], object]], object] | None = None,
+    ) -> None:
         self._observer = observer
+        self._in_a_second = in_a_second
         self._second = 0
         self._counts: dict[tuple[str, ...], int] = {}
+        self._left_out: dict[tuple[str, ...], str] = {}  # the first of those that were
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event."""
         second = int(event["log_time"])
         if second != self._second:
             self._second = second
-            self._tell(event)
+            self._tell(event["log_time"])
         if event.get("log_level") is not LogLevel.debug:
             kind = _kind_of(event)
             if kind not in self._counts and len(self._counts) >= KINDS:
-                kind = ("", "lines of other kinds")
+                kind = ("", OTHERS)
             count = self._counts[kind] = self._counts.get(kind, 0) + 1
             if count > RATION:
+                if kind not in self._left_out:
+                    self._left_out[kind] = OTHERS if kind[1] is OTHERS else formatEvent(event)[:LONGEST]
+                    if self._in_a_second is not None:
+                        self._in_a_second(lambda: self._tell(time()))
                 return
         self._observer(event)
 
-    def _tell(self, event: LogEvent) -> None:
+    def _tell(self, now: float) -> None:
         """A second is over: tell what was left out in it."""
         counts, self._counts = self._counts, {}
-        for (namespace, text, *_), count in counts.items():
-            if count > RATION:
-                self._observer(
-                    {
-                        "log_format": "{count} more like this: {text}",
-                        "log_level": LogLevel.warn,
-                        "log_namespace": namespace,
-                        "log_time": event["log_time"],
-                        "count": count - RATION,
-                        "text": text,
-                    }
-                )
+        left_out, self._left_out = self._left_out, {}
+        for kind, text in left_out.items():
+            self._observer(
+                {
+                    "log_format": "{count} more like this: {text}",
+                    "log_level": LogLevel.warn,
+                    "log_namespace": kind[0],
+                    "log_time": now,
+                    "count": counts[kind] - RATION,
+                    "text": text,
+                }
+            )
 
 
 def _kind_of(event: LogEvent) -> tuple[str, ...]:
@@ -193,8 +211,16 @@ def twistd_observer() -> ILogObserver:
     observer: Any = UnixAppLogger(options)._getLogObserver()  # opens and rotates the file
     if isinstance(observer, FileLogObserver):
         observer.formatEvent = FORMATS[log_format]
-        return Rationed(observer)
-    return Rationed(LegacyLogObserverWrapper(observer))
+        return Rationed(observer, in_a_second)
+    return Rationed(LegacyLogObserverWrapper(observer), in_a_second)
+
+
+def in_a_second(function: Callable[[], object]) -> None:
+    """Let the reactor call a function in a second, whichever reactor and thread this is."""
+    from twisted.internet import reactor as installed  # not earlier: --reactor must come first
+
+    reactor: Any = installed
+    reactor.callFromThread(reactor.callLater, 1.0, function)
 
 
 @implementer(ILogObserver)
@@ -203,7 +229,7 @@ class _RationedFile(FileLogObserver):
 
     def __init__(self, file: Any, format_event: Callable[[LogEvent], str | None]) -> None:
         super().__init__(file, format_event)
-        self._rationed = Rationed(super().__call__)
+        self._rationed = Rationed(super().__call__, in_a_second)
 
     def __call__(self, event: LogEvent) -> None:
         self._rationed(event)

@@ -22,7 +22,7 @@ from .echo import EchoFactory
 from .errors import CertificateError, ListenError
 from .figures import Figures
 from .listening import Place
-from .log_output import Rationed
+from .log_output import Rationed, in_a_second
 from .logs import log_refusals
 from .pipe import Done, Drain, Message, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
 from .process import PIPE
@@ -64,7 +64,7 @@ def main() -> None:
     os.close(PIPE)
     log = PipeLog(pipe)
     # A storm here must not keep the parent from its work.
-    globalLogBeginner.beginLoggingTo([Rationed(log)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([Rationed(log, in_a_second)], redirectStandardIO=False)
     # The last words have to be out before the process ends.
     reactor.addSystemEventTrigger(
         "before", "shutdown", lambda: system.stopService().addCallback(lambda _: log.stop())

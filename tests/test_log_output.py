@@ -111,7 +111,19 @@ class RationTests(SynchronousTestCase):
             self.emit("{peer} is bad", 5.5, peer=number)
         self.assertEqual(self.lines, [f"{number} is bad" for number in range(RATION)])
         self.emit("{peer} is bad", 6.0, peer="one more")
-        self.assertEqual(self.lines[RATION:], ["990 more like this: {peer} is bad", "one more is bad"])
+        self.assertEqual(self.lines[RATION:], ["990 more like this: 10 is bad", "one more is bad"])
+
+    def test_quiet_after_a_storm(self) -> None:
+        """How many more there were is told when the second is over, also if nothing else is logged."""
+        waiting: list[Any] = []
+        self.rationed = Rationed(lambda event: self.lines.append(formatEvent(event)), waiting.append)
+        for number in range(RATION + 5):
+            self.emit("{peer} is bad", 5.5, peer=number)
+        [tell] = waiting
+        tell()
+        self.assertEqual(self.lines[RATION:], ["5 more like this: 10 is bad"])
+        self.emit("{peer} is bad", 6.0, peer="one more")
+        self.assertEqual(self.lines[RATION + 1 :], ["one more is bad"])
 
     def test_others_are_heard(self) -> None:
         """A storm of one error keeps no other from being written, nor another exception in the same words."""
