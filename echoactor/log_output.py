@@ -136,12 +136,17 @@ class Rationed:
                 kind = ("", OTHERS)
             count = self._counts[kind] = self._counts.get(kind, 0) + 1
             if count > RATION:
+                if not self._left_out and self._in_a_second is not None:
+                    self._in_a_second(lambda: self._tell_late(second))
                 if kind not in self._left_out:
                     self._left_out[kind] = OTHERS if kind[1] is OTHERS else formatEvent(event)[:LONGEST]
-                    if self._in_a_second is not None:
-                        self._in_a_second(lambda: self._tell(time()))
                 return
         self._observer(event)
+
+    def _tell_late(self, second: int) -> None:
+        """Tell it, if nothing that was logged since has let it be told."""
+        if second == self._second:
+            self._tell(time())
 
     def _tell(self, now: float) -> None:
         """A second is over: tell what was left out in it."""

@@ -17,7 +17,7 @@ from .test_command import NODAEMON, PATIENCE, TWIST
 from .test_observing import get
 from .test_workers_command import WorkersTestCase
 
-LEFT_OUT = r"worker (\d): \d+ more like this: actor {address} crashed"
+LEFT_OUT = r"worker (\d): \d+ more like this: actor <[^>]*> crashed"
 
 ACCESS = r"(?m)^\S+Z 127\.0\.0\.1:\d+ <worker-([12])\S+> - in=5 out=5 \d+\.\d\d\ds 'normal'$"
 
@@ -168,7 +168,7 @@ class LogTests(ObservedTestCase):
         for said in by_worker.values():
             [listening] = [line for line in said if ": listening on IPv4Address" in line["message"]]
             self.assertLessEqual({"worker", "endpoint"}, set(listening["fields"]))
-            crashes = [line for line in said if re.search("actor <.*> crashed", line["message"])]
+            crashes = [line for line in said if re.search(r"^worker \d: actor <.*> crashed", line["message"])]
             self.assertIn(len(crashes), range(1, 101))
             for crash in crashes:
                 self.assertEqual((crash["level"], crash["logger"]), ("critical", "echoactor.logs"))
