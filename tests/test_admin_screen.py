@@ -111,12 +111,29 @@ class RoomTests(ScreenTestCase):
             found = next(line for line in lines if line.startswith("127.0.0.1:60002"))
             self.assertEqual(found, whole[: len(found)])
 
+    def test_more(self) -> None:
+        """What does not fit is counted, in the tree and of the connections."""
+        tree = [*(row(1, f"actor {n}") for n in range(30)), row(2, "970 more", "more", children=970)]
+        for width, height in SIZES[1:]:
+            lines = self.draw(width, height, seen(tree, 500))
+            actors = sum("○ actor" in line for line in lines)
+            peers = sum(line.startswith("127.0.0.1:") for line in lines)
+            more = [line for line in lines if line.startswith("… ")]
+            left = [f"… {1000 - actors} more"] * (actors < 30) + [f"… {500 - peers} more"]
+            self.assertEqual(more, left)
+
+    def test_all(self) -> None:
+        """Where all fits, nothing is said of more; and there is no more than the server sent."""
+        self.assertNotIn("more", "".join(self.draw(80, 100, seen(connections=20))))
+        self.assertEqual(self.draw(80, 100, seen())[-7], "… 30 more")
+
     def test_no_limit(self) -> None:
         """Without a height all is drawn that was sent."""
         lines = self.draw(60, None, seen())
         text = "\n".join(lines)
         self.assertIn("127.0.0.1:50049", text)
         self.assertIn("127.0.0.1:60019", text)
+        self.assertEqual([line for line in lines if line.startswith("… ")], ["… 30 more"])
 
     def test_chart(self) -> None:
         """A chart that has no room for all shows the last moments."""

@@ -170,7 +170,8 @@ class Screen:
 
     def _tree(self, tree: list[list[Any]], most: int) -> Table:
         table, room = self._table("actor", ("mailbox", 9), ("restarts", 8), ("handled", 13))
-        for _, level, _, _, name, kind, _, state, unread, handled, restarts, *_ in tree[:most]:
+        rows = _cut(tree, most, len(tree))
+        for _, level, _, _, name, kind, _, state, unread, handled, restarts, *_ in rows:
             indent = " " * min(2 * (level - 1), room // 2)  # so that the deepest have names, too
             dot, style = DOTS.get(state, BUSY)
             who = Text.assemble(indent, (f"{dot} ", style))
@@ -180,18 +181,22 @@ class Screen:
             figures = (f"{unread:,}", f"{restarts:,}", f"{handled:,}") if state != "more" else ("", "", "")
             styles = ("yellow" if unread else "dim", "bold red" if restarts else "dim", "")
             _add(table, who, *(Text(figure, how) for figure, how in zip(figures, styles, strict=True)))
+        # A row that says "more" stands for so many children.
+        _add_more(table, sum(row[11] if row[7] == "more" else 1 for row in tree[len(rows) :]))
         return table
 
     def _connections(self, found: dict[str, Any], most: int) -> Table:
         figures = (("rate", 9), ("in", 8), ("out", 8), ("age", 11))
         table, room = self._table("peer, busiest first", *figures, ("actor", 24))
         now = self._seen["system"]["time"]
-        for number, kind, peer, born, came, went, rate, _ in found["rows"][:most]:
+        rows = _cut(found["rows"], most, found["found"])
+        for number, kind, peer, born, came, went, rate, _ in rows:
             cells = (
                 *(_end(shown(peer), room), f"{_size(rate)}/s" if rate else "-", _size(came), _size(went)),
                 *(_age(now - born), _end(f"{shown(kind)} {number}", 24)),
             )
             _add(table, *map(Text, cells))
+        _add_more(table, found["found"] - len(rows))
         return table
 
     def _event(self, event: Sequence[Any]) -> Text:
@@ -225,6 +230,16 @@ class Screen:
 def _add(table: Table, *cells: Text) -> None:
     """Add a row; cells of columns that were left out are left out, too."""
     table.add_row(*cells[: len(table.columns)])
+
+
+def _add_more(table: Table, count: int) -> None:
+    if count:
+        table.add_row(Text(f"… {count:,} more", "dim"))
+
+
+def _cut(rows: list[list[Any]], most: int, all: int) -> list[list[Any]]:
+    """Those that are shown; the last line is for how many more there are."""
+    return rows[:most] if all <= most else rows[: max(0, most - 1)]
 
 
 def _end(text: str, room: int) -> str:
