@@ -125,15 +125,23 @@ class RoomTests(ScreenTestCase):
     def test_all(self) -> None:
         """Where all fits, nothing is said of more; and there is no more than the server sent."""
         self.assertNotIn("more", "".join(self.draw(80, 100, seen(connections=20))))
-        self.assertEqual(self.draw(80, 100, seen())[-7], "… 30 more")
+        self.assertEqual(self.draw(80, 100, seen())[-8], "… 30 more")
 
     def test_no_limit(self) -> None:
-        """Without a height all is drawn that was sent."""
+        """Without a height all is drawn that was sent, and nothing about keys."""
         lines = self.draw(60, None, seen())
         text = "\n".join(lines)
         self.assertIn("127.0.0.1:50049", text)
         self.assertIn("127.0.0.1:60019", text)
         self.assertEqual([line for line in lines if line.startswith("… ")], ["… 30 more"])
+        self.assertNotIn("q ends", text)
+
+    def test_foot(self) -> None:
+        """The last line tells how to leave, and what the signs mean, as far as there is room."""
+        whole = "q ends   ○ waits   ● works   ◐ awaits   ◌ does not run"
+        for width, height in SIZES:
+            last = self.draw(width, height, seen())[-1]
+            self.assertEqual(last, whole if width > 40 else "q ends   ○ waits   ● works   ◐ awaits")
 
     def test_chart(self) -> None:
         """A chart that has no room for all shows the last moments."""

@@ -43,6 +43,8 @@ DOTS = {
     "more": ("…", "dim"),
 }
 BUSY = ("●", "cyan")
+LEGEND = {"waiting": "waits", "running": "works", "awaiting": "awaits", "not running": "does not run"}
+"""What the signs mean: of each, one of the states that have it."""
 
 
 class Screen:
@@ -106,6 +108,7 @@ class Screen:
             below += [Text(), *(self._event(event) for event in reversed(self._events))]
         free = len(tree) + found["found"]  # lines for the rows of both
         if height is not None:
+            below.append(self._foot())
             lines = self._console.render_lines(Group(*above, *below))
             free = height - len(lines) - 1 - (2 if found["rows"] else 0)  # the headers, and a line between
         rows = min(len(tree), max(1, free * 2 // 3, free - found["found"]))
@@ -135,6 +138,13 @@ class Screen:
         )
         parts = (Text.assemble((f"{name} ", "dim"), (value, "bold")) for name, value in figures)
         return [line, *self._flow(parts)]
+
+    def _foot(self) -> Text:
+        """What helps, as far as it fits into one line."""
+        parts = [Text("q ends", "dim")]
+        for state, words in LEGEND.items():
+            parts.append(Text.assemble(DOTS.get(state, BUSY), (f" {words}", "dim")))
+        return self._flow(parts)[0]
 
     def _flow(self, parts: Iterable[Text]) -> list[Text]:
         """Lines of parts, none of them broken."""
