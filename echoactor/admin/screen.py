@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -21,8 +22,14 @@ MOMENTS = 40
 EVENTS = 5
 """Happenings that are shown, where there is room."""
 
-AROUND = 9
-"""Lines that are no rows of the tree or of connections, and no happenings."""
+NAME = 20
+"""Cells that names have at least, an IPv4 peer with its port; columns of figures make room for them."""
+
+USUAL = 40
+"""Cells that names have where they can, so that figures stay at their place when other names come."""
+
+CHART = 16 + 2 + 17 + 2
+"""Cells before a chart: the longest label, the longest value, and what is between."""
 
 BARS = " ▁▂▃▄▅▆▇█"
 
@@ -36,6 +43,8 @@ DOTS = {
     "more": ("…", "dim"),
 }
 BUSY = ("●", "cyan")
+LEGEND = {"waiting": "waits", "running": "works", "awaiting": "awaits", "not running": "does not run"}
+"""What the signs mean: of each, one of the states that have it."""
 
 
 class Screen:
@@ -53,6 +62,7 @@ class Screen:
         self._past: dict[str, deque[float]] = {}
         self._trouble = ""
         self._note = ""
+        self._start = datetime.now()  # when the server's clock was at 0
         self.is_new = True
 
     @property
@@ -68,6 +78,7 @@ class Screen:
             if before is not None and before != system["began"]:
                 self._note = "started again"
                 self._events.clear()
+            self._start = datetime.now() - timedelta(seconds=system["time"])
             self._keep("messages", system["messages"])
             if system["messages"] is not None:
                 self._keep("bytes", system["bytes_in"] + system["bytes_out"])
@@ -91,51 +102,65 @@ class Screen:
         if "system" not in self._seen:
             return Text("nothing was seen yet")
         tree, found = self._seen["tree"], self._seen["connections"]
-        events = list(self._events) if height is None or height > 25 else []
-        if height is None:
-            rows, connections = len(tree), len(found["rows"])
-        else:
-            free = height - AROUND - len(events) - bool(events)
-            rows = min(len(tree), max(free * 2 // 3, free - len(found["rows"])))
-            connections = max(0, free - rows)
-        head = self._head(is_one_line=height is not None)
-        parts: list[RenderableType] = [head, Text(), self._charts(), Text(), self._tree(tree, rows)]
-        if found["rows"] and connections:
-            parts += [Text(), self._connections(found, connections)]
-        if events:
-            parts += [Text(), *(self._event(event) for event in reversed(events))]
-        return Group(*parts)
+        above: list[RenderableType] = [*self._head(), self._charts(), Text()]
+        below: list[RenderableType] = []
+        if self._events and (height is None or height > 25):
+            below += [Text(), *(self._event(event) for event in reversed(self._events))]
+        free = len(tree) + found["found"]  # lines for the rows of both
+        if height is not None:
+            below.append(self._foot())
+            lines = self._console.render_lines(Group(*above, *below))
+            free = height - len(lines) - 1 - (2 if found["rows"] else 0)  # the headers, and a line between
+        rows = min(len(tree), max(1, free * 2 // 3, free - found["found"]))
+        above.append(self._tree(tree, rows))
+        if found["rows"] and free > rows:
+            above += [Text(), self._connections(found, free - rows)]
+        return Group(*above, *below)
 
     def _keep(self, name: str, value: float | None) -> None:
         if value is not None:
             self._past.setdefault(name, deque(maxlen=MOMENTS)).append(value)
 
-    def _head(self, is_one_line: bool) -> Text:
+    def _head(self) -> list[Text]:
         system = self._seen["system"]
         state = (f"● {self._trouble}; trying again", "bold red") if self._trouble else ("● live", "bold cyan")
         line = Text.assemble((shown(system["name"]), "bold"), "  ", state)
-        if is_one_line:
-            line.overflow, line.no_wrap = "ellipsis", True
         if self._note and not self._trouble:
             line.append(f" ({self._note})", "yellow")
         if system.get("has_others"):
             line.append(" (connections are in its workers)", "dim")
-        for name, value in (
+        figures = (
             ("actors", f"{system['actors']:,}"),
             ("connections", f"{system['connections']:,}"),
             ("waiting", f"{system['waiting']:,}"),
             ("dead letters", f"{system['dead_letters']:,}"),
             ("up", _age(system["time"] - system["started"])),
-        ):
-            line.append("   ").append(f"{name} ", "dim").append(value, "bold")
-        return line
+        )
+        parts = (Text.assemble((f"{name} ", "dim"), (value, "bold")) for name, value in figures)
+        return [line, *self._flow(parts)]
+
+    def _foot(self) -> Text:
+        """What helps, as far as it fits into one line."""
+        parts = [Text("q ends", "dim")]
+        for state, words in LEGEND.items():
+            parts.append(Text.assemble(DOTS.get(state, BUSY), (f" {words}", "dim")))
+        return self._flow(parts)[0]
+
+    def _flow(self, parts: Iterable[Text]) -> list[Text]:
+        """Lines of parts, none of them broken."""
+        lines = [Text()]
+        for part in parts:
+            if lines[-1] and lines[-1].cell_len + 3 + part.cell_len > self._console.width:
+                lines.append(Text())
+            lines[-1].append("   " if lines[-1] else "").append_text(part)
+        return lines
 
     def _charts(self) -> Table:
         system = self._seen["system"]
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim")
-        table.add_column(justify="right", style="bold", min_width=20)
-        table.add_column(style="cyan", no_wrap=True)
+        table.add_column(justify="right", style="bold", min_width=17, no_wrap=True)
+        table.add_column(style="cyan")
         messages = both = delay = "-"
         if self.has_rates:
             messages = f"{system['messages']:,}"
@@ -144,59 +169,96 @@ class Screen:
             delay = " · ".join(map(_delay, system["delay"]))
         table.add_row("messages/s", messages, self._bars("messages"))
         table.add_row("bytes/s in · out", both, self._bars("bytes"))
-        table.add_row("delay median · slowest", delay, self._bars("delay"))
+        table.add_row("delay · slowest", delay, self._bars("delay"))
         return table
 
     def _bars(self, name: str) -> str:
-        past = self._past.get(name, ())
+        past = list(self._past.get(name, ()))
+        past = past[max(0, len(past) - max(0, self._console.width - CHART)) :]
         top = max(past, default=0) or 1
         return "".join(BARS[round(value / top * (len(BARS) - 1))] for value in past)
 
     def _tree(self, tree: list[list[Any]], most: int) -> Table:
-        table = self._table(("actor", None), ("mailbox", 9), ("handled", 13), ("restarts", 9))
-        for row in tree[:most]:
-            _, level, _, _, name, kind, _, state, unread, handled, restarts, children, is_open = row
+        table, room = self._table("actor", ("mailbox", 9), ("restarts", 8), ("handled", 13))
+        rows = _cut(tree, most, len(tree))
+        for _, level, _, _, name, kind, _, state, unread, handled, restarts, *_ in rows:
+            indent = " " * min(2 * (level - 1), room // 2)  # so that the deepest have names, too
             dot, style = DOTS.get(state, BUSY)
-            who = Text("  " * (level - 1), overflow="ellipsis", no_wrap=True).append(f"{dot} ", style)
-            who.append(shown(name), "bold" if state != "more" else "dim")
-            if kind != name:
+            who = Text.assemble(indent, (f"{dot} ", style))
+            who.append(_end(shown(name), room - who.cell_len), "bold" if state != "more" else "dim")
+            if kind != name and who.cell_len + 2 + cell_len(shown(kind)) <= room:
                 who.append(f"  {shown(kind)}", "dim")
-            if children and not is_open and state != "more":
-                who.append(f"  {children:,} below", "dim")
-            figures = (f"{unread:,}", f"{handled:,}", f"{restarts:,}") if state != "more" else ("", "", "")
-            styles = ("yellow" if unread else "dim", "", "bold red" if restarts else "dim")
-            table.add_row(who, *(Text(figure, how) for figure, how in zip(figures, styles, strict=True)))
+            figures = (f"{unread:,}", f"{restarts:,}", f"{handled:,}") if state != "more" else ("", "", "")
+            styles = ("yellow" if unread else "dim", "bold red" if restarts else "dim", "")
+            _add(table, who, *(Text(figure, how) for figure, how in zip(figures, styles, strict=True)))
+        # A row that says "more" stands for so many children.
+        _add_more(table, sum(row[11] if row[7] == "more" else 1 for row in tree[len(rows) :]))
         return table
 
     def _connections(self, found: dict[str, Any], most: int) -> Table:
-        figures = (("in", 10), ("out", 10), ("rate", 11), ("age", 12))
-        table = self._table(("peer, busiest first", None), ("actor", 24), *figures)
+        figures = (("rate", 9), ("in", 8), ("out", 8), ("age", 11))
+        table, room = self._table("peer, busiest first", *figures, ("actor", 24))
         now = self._seen["system"]["time"]
-        for number, kind, peer, born, came, went, rate, _ in found["rows"][:most]:
+        rows = _cut(found["rows"], most, found["found"])
+        for number, kind, peer, born, came, went, rate, _ in rows:
             cells = (
-                *(shown(peer), shown(f"{kind} {number}", 24), _size(came), _size(went)),
-                *(f"{_size(rate)}/s" if rate else "-", _age(now - born)),
+                *(_end(shown(peer), room), f"{_size(rate)}/s" if rate else "-", _size(came), _size(went)),
+                *(_age(now - born), _end(f"{shown(kind)} {number}", 24)),
             )
-            table.add_row(*(Text(cell, overflow="ellipsis", no_wrap=True) for cell in cells))
+            _add(table, *map(Text, cells))
+        _add_more(table, found["found"] - len(rows))
         return table
 
     def _event(self, event: Sequence[Any]) -> Text:
         _, time, kind, text, _ = event
-        when = datetime.now() - timedelta(seconds=self._seen["system"]["time"] - time)
+        when = self._start + timedelta(seconds=time)
         style = {"crashed": "red", "refused": "red", "restarted": "cyan"}.get(kind, "dim")
         line = Text(overflow="ellipsis", no_wrap=True)
         line.append(f"{when:%H:%M:%S} ", "dim").append(f"{shown(kind):<10} ", style)
         return line.append(shown(text, 200))
 
-    def _table(self, *columns: tuple[str, int | None]) -> Table:
-        """A table of the whole width; the first column takes what the others leave."""
-        table = Table(box=None, expand=True, padding=(0, 1, 0, 0), header_style="dim")
+    def _table(self, first: str, *columns: tuple[str, int]) -> tuple[Table, int]:
+        """
+        A table with as many columns as there is room for; the last are left out first.
+
+        :param first: the column of names, which take what the others leave.
+        :param columns: their names, and their cells.
+        :returns: also how many cells a name may have.
+        """
+        room = self._console.width
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column(first, no_wrap=True)
         for name, width in columns:
-            table.add_column(
-                name, width=width, ratio=1 if width is None else None, no_wrap=True, overflow="ellipsis",
-                justify="left" if width is None or name == "actor" else "right",
-            )  # fmt: skip
-        return table
+            if room - width - 1 < NAME:
+                break
+            room -= width + 1
+            table.add_column(name, width=width, justify="right", no_wrap=True)
+        table.columns[0].min_width, table.columns[0].max_width = min(room, USUAL), room
+        return table, room
+
+
+def _add(table: Table, *cells: Text) -> None:
+    """Add a row; cells of columns that were left out are left out, too."""
+    table.add_row(*cells[: len(table.columns)])
+
+
+def _add_more(table: Table, count: int) -> None:
+    if count:
+        table.add_row(Text(f"… {count:,} more", "dim"))
+
+
+def _cut(rows: list[list[Any]], most: int, all: int) -> list[list[Any]]:
+    """Those that are shown; the last line is for how many more there are."""
+    return rows[:most] if all <= most else rows[: max(0, most - 1)]
+
+
+def _end(text: str, room: int) -> str:
+    """What fits of it. The end stays, where a port or a number tells it from its like."""
+    if cell_len(text) <= room:
+        return text
+    while text and cell_len(text) >= room:
+        text = text[1:]
+    return f"…{text}"
 
 
 def _size(count: float) -> str:
