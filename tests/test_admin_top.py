@@ -122,6 +122,37 @@ class OnceTests(TopTestCase):
             self.assertRegex(said, rf"^echoactor-top: {text}\n$")
             self.assertEqual(ended, status, text)
 
+    def test_strange_input(self) -> None:
+        """So it is with a host that can be none, a file that holds no token, and an output that is full."""
+        key = self.directory / "key.pem"
+        key.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n")
+        self.assertRegex(self.once("http://exa mple")[0], "^echoactor-top: URL: 'http://exa mple' is none of")
+        said, status = self.once("--token-file", str(key), "http://127.0.0.1:1")
+        self.assertRegex(
+            said, "^echoactor-top: --token-file: '.*key.pem': holds no token, which is one word\n$"
+        )
+        self.assertEqual(status, 1)
+        with self.serving(*NODAEMON, "echoactor", "--port", "0", "--admin", "0"):
+            url = self.admin()
+            ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+            result = self.run_command(*TOP, "--once", url, env=ascii_only)
+            self.assertRegex(result.stdout, r"^echoactor  \? live\n")
+            with open("/dev/full", "w") as full:
+                result = subprocess.run(
+                    [*TOP, "--once", url], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+                )
+            words = "echoactor-top: the output cannot be written: No space left on device\n"
+            self.assertEqual((result.stderr, result.returncode), (words, 1))
+
+    def test_another_stream(self) -> None:
+        """A stream that is no observer's is told from one, whatever it says."""
+        for number, said in enumerate(("5", "{}", '{"system":{}}', '{"system":null}', "nope", "[" * 100_000)):
+            with self.serving(sys.executable, "-u", "-c", STREAM, said):
+                url = f"http://127.0.0.1:{self.port}"
+                text, status = self.once(url)
+            self.assertRegex(text, rf"^echoactor-top: {url}: .+\n$", number)
+            self.assertEqual(status, 1)
+
     def test_another_server(self) -> None:
         """A server that is no observer is told from one."""
         with self.serving(sys.executable, "-u", "-c", OTHER):
@@ -150,6 +181,19 @@ class Hello(BaseHTTPRequestHandler):
 server = HTTPServer(("127.0.0.1", 0), Hello)
 print(f"listening on IPv4Address(port={server.server_port})")
 server.serve_forever()
+"""
+
+
+STREAM = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 0))
+print(f"listening on IPv4Address(port={server.getsockname()[1]})")
+while True:
+    client = server.accept()[0]
+    client.recv(1000)
+    client.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/event-stream\\r\\n\\r\\ndata: ")
+    client.sendall(sys.argv[1].encode() + b"\\n\\n")
+    client.close()
 """
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -23,13 +25,17 @@ from urllib.parse import urlsplit
 from .text import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+
+    from .screen import Screen
 
 __all__ = ["main"]
 
 SILENCE = 60.0
 """Seconds without a word after which the server is taken for gone. It says
 something each second, or less often when it has a million actors."""
+
+NO_OBSERVER = "says what no observer of this version does"
 
 PAUSE = 1.0
 """Seconds until the next try, when it is gone."""
@@ -66,10 +72,12 @@ def _connection(options: Namespace) -> HTTPConnection:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+    host = parts.hostname or ""
+    is_one = parts.scheme in ("http", "https") and parts.path in ("", "/")
+    if not (is_one and re.fullmatch(r"[\w.:-]+", host)):
         raise _Trouble(f"URL: '{shown(url)}' is none of http://HOST:PORT, https://HOST:PORT, unix:PATH")
     if parts.scheme == "http":
-        return HTTPConnection(parts.hostname, port, timeout=SILENCE)
+        return HTTPConnection(host, port, timeout=SILENCE)
     context = ssl.create_default_context()
     for option, file, load in (
         ("--ca", options.ca, context.load_verify_locations),
@@ -80,17 +88,20 @@ def _connection(options: Namespace) -> HTTPConnection:
                 load(file)
         except (OSError, ssl.SSLError) as error:
             raise _Trouble(f"{option}: {file!r}: {error.strerror or error}") from None
-    return HTTPSConnection(parts.hostname, port, timeout=SILENCE, context=context)
+    return HTTPSConnection(host, port, timeout=SILENCE, context=context)
 
 
 def _token(file: str | None) -> dict[str, str]:
     if file is None:
         return {}
     try:
-        return {"Authorization": f"Bearer {Path(file).read_text('ascii').strip()}"}
+        token = Path(file).read_text("ascii").strip()
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or "is not ASCII"
         raise _Trouble(f"--token-file: {file!r}: {what}") from None
+    if not re.fullmatch("[!-~]+", token):  # a private key, perhaps, which must not be shown
+        raise _Trouble(f"--token-file: {file!r}: holds no token, which is one word")
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _seen(options: Namespace, rows: int) -> Iterator[dict[str, Any]]:
@@ -110,9 +121,12 @@ def _seen(options: Namespace, rows: int) -> Iterator[dict[str, Any]]:
             raise _Trouble(f"{where}: answers with status {response.status}, no stream: {shown(said)}")
         for line in response:
             if line.startswith(b"data:"):
-                yield json.loads(line[5:])
+                seen = json.loads(line[5:])
+                if not isinstance(seen, dict):
+                    raise _Trouble(f"{where}: {NO_OBSERVER}")
+                yield seen
         raise _Trouble(f"{where}: has closed the stream")
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError, RecursionError) as error:
         what = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise _Trouble(f"{where}: {shown(what)}") from None
     finally:
@@ -122,15 +136,28 @@ def _seen(options: Namespace, rows: int) -> Iterator[dict[str, Any]]:
 # What needs rich is imported when it is there for sure.
 
 
+def _drawn(screen: Screen, seen: dict[str, Any], options: Namespace, height: int | None) -> RenderableType:
+    """
+    Take in a part of the stream, and draw it.
+
+    :raises _Trouble: it is not of this version's observer.
+    """
+    try:
+        screen.see(seen)
+        return screen.render(height)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise _Trouble(f"{shown(options.url)}: {NO_OBSERVER}") from None
+
+
 def _show_once(options: Namespace, console: Console) -> None:
     """Print what there is, as soon as there is something to say of a second."""
     from .screen import Screen
 
     screen = Screen(console)
     for seen in _seen(options, 20):
-        screen.see(seen)
+        drawn = _drawn(screen, seen, options, None)
         if screen.has_rates:
-            console.print(screen.render(None))
+            console.print(drawn)
             return
 
 
@@ -145,8 +172,7 @@ def _show(options: Namespace, console: Console) -> None:
         while True:
             try:
                 for seen in _seen(options, max(5, console.height // 2)):
-                    screen.see(seen)
-                    live.update(screen.render(console.height), refresh=True)
+                    live.update(_drawn(screen, seen, options, console.height), refresh=True)
             except _Trouble as trouble:
                 if screen.is_new:  # it was never there: more likely a wrong URL than a restart
                     raise
@@ -207,11 +233,17 @@ def main(arguments: list[str] | None = None) -> int:
         needs = f"needs the package {error.name} (pip install 'echoactor[admin]')"
         print(f"echoactor-top: {needs}", file=sys.stderr)
         return 1
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may have no bars
     console = Console()
     try:
         (_show_once if options.once or not console.is_terminal else _show)(options, console)
     except _Trouble as trouble:
         print(f"echoactor-top: {trouble}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, a pipe whose reader has seen enough
+        sys.stdout = None  # Python would complain once more when it ends
+        print(f"echoactor-top: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         pass
