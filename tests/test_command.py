@@ -31,6 +31,7 @@ TWISTD = (
 TWIST = (sys.executable, "-m", "twisted", "--log-format=text")  # into a file it would log JSON
 NODAEMON = (*TWISTD, "-n")
 PATIENCE = 20.0  # seconds until a child that hangs fails its test
+AT_ONCE = 10.0  # seconds: enough on any machine, and less than a server waits for its clients when it stops
 
 
 class CommandTestCase(ActorTestCase):
@@ -88,6 +89,14 @@ class CommandTestCase(ActorTestCase):
         client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         self.addCleanup(client.close)
         return client
+
+    def stream(self) -> socket.SocketIO:
+        """A connection as a file."""
+        client = self.connect()
+        stream = client.makefile("rwb", buffering=0)
+        client.close()  # or the file's own close would leave the connection open
+        self.addCleanup(stream.close)
+        return stream
 
     def check_echo(self) -> None:
         """Send, half-close, and get everything back, then the end."""
