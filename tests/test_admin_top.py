@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from rich.console import Console
 
 from echoactor.admin.screen import Screen, _age, _delay, _size
+from echoactor.admin.top import main
 
 from .support import Authority
 from .test_admin_page import BAKERY, HOSTILE
@@ -123,9 +126,20 @@ class OnceTests(TopTestCase):
             (("--ca", "/nowhere", "https://x"), "--ca: '/nowhere': No such file or directory", 1),
             (("--certificate", str(bad), "https://x"), "--certificate: '.*bad': .*", 1),
         ):
-            said, ended = self.once(*arguments)
+            said, ended = self.main(*arguments)
             self.assertRegex(said, rf"^echoactor-top: {text}\n$")
             self.assertEqual(ended, status, text)
+        self.assertEqual(self.once(*arguments), (said, ended))  # as the command itself does
+
+    def main(self, *arguments: str) -> tuple[str, int | str | None]:
+        """The same, in this process: for what ends before it has a stream."""
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            try:
+                status: int | str | None = main(["--once", *arguments])
+            except SystemExit as ended:
+                status = ended.code
+        return said.getvalue(), status
 
     def test_another_server(self) -> None:
         """A server that is no observer is told from one."""
