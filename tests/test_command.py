@@ -98,6 +98,11 @@ class CommandTestCase(ActorTestCase):
         self.addCleanup(stream.close)
         return stream
 
+    def check_one(self, client: socket.socket) -> None:
+        """A connection that is served."""
+        client.sendall(b"hello")
+        self.assertEqual(client.recv(5, socket.MSG_WAITALL), b"hello")
+
     def check_echo(self) -> None:
         """Send, half-close, and get everything back, then the end."""
         client = self.connect()
