@@ -13,6 +13,8 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from echoactor.tap import Options, makeService
+
 from .support import Authority, storm
 from .test_command import AT_ONCE, NODAEMON, PATIENCE, TWIST, TWISTD, CommandTestCase
 
@@ -280,9 +282,15 @@ class AdminTests(CommandTestCase):
             (("--access-log", "no/where"), "--access-log: 'no/where': No such file or directory"),
         ]
         for arguments, words in wrong:
-            result = self.run_command(*NODAEMON, "echoactor", "--port", "0", *arguments)
-            self.assertEqual((result.stdout.count("\n"), result.returncode), (1, 1), result.stdout)
-            self.assertIn(f"echoactor: {words}", result.stdout)
+            options = Options()
+            with self.assertRaises(SystemExit) as caught:
+                options.parseOptions(["--port", "0", *arguments])
+                makeService(options)
+            line = f"{caught.exception.code}\n"
+            self.assertEqual(line.count("\n"), 1, line)
+            self.assertIn(f"echoactor: {words}", line)
+        result = self.run_command(*NODAEMON, "echoactor", "--port", "0", *arguments)
+        self.assertEqual((result.stdout, result.returncode), (line, 1))  # what it is as a command
         result = self.run_command(*TWISTD, "echoactor", "--access-log", "-")
         self.assertIn("--access-log: a daemon has no standard output", result.stdout)
         self.assertEqual(result.returncode, 1)
