@@ -30,7 +30,7 @@ class LoadCommandTests(CommandTestCase):
     def load(self, *words: str, timeout: float = PATIENCE, **more: Any) -> tuple[int, str, str]:
         """Run the command; its exit status, and what it wrote to stdout and to stderr."""
         ended = subprocess.run(
-            [*LOAD, f"127.0.0.1:{self.port}", "--duration", "0.5", *words],
+            [*LOAD, f"127.0.0.1:{self.port}", "--duration", "0.2", *words],
             cwd=self.directory,
             capture_output=True,
             text=True,
