@@ -26,10 +26,6 @@ SIZE = 1280, 1120
 PHONE = 390, 844
 
 
-class Cleanups(ExitStack):
-    addCleanup = ExitStack.callback
-
-
 def shoot(browser: Any, file: Path) -> None:
     """Save what is on the screen, in so few colours that the file is small."""
     image = Image.open(BytesIO(browser.get_screenshot_as_png())).convert("RGB")
@@ -37,7 +33,7 @@ def shoot(browser: Any, file: Path) -> None:
 
 
 def main(directory: Path, seconds: int) -> None:
-    with Cleanups() as stack:
+    with ExitStack() as stack:
         command = [sys.executable, "-u", str(ROOT / "examples" / "observed.py"), "0", "0"]
         server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         stack.callback(server.kill)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 from selenium import webdriver
@@ -19,10 +22,31 @@ SWITCHES = """
 """.split()
 
 
-def start_browser(test: Any) -> Any:
-    """Start a browser, in an empty directory, until the test is over."""
+@cache
+def shared_browser() -> Any:
+    """
+    One browser for all tests, as its start takes longer than most of them.
+
+    What one test leaves in it does not reach the next, whose server has another port, and so is another
+    origin; but :func:`reset` has to be called.
+    """
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return start_browser(stack)
+
+
+def reset(browser: Any) -> None:
+    """Leave the page, and forget the screen and what the console said."""
+    browser.get("about:blank")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.get_log("browser")
+
+
+def start_browser(stack: ExitStack) -> Any:
+    """Start a browser, in an empty directory, until the stack is closed."""
     directory = tempfile.mkdtemp()
-    test.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+    stack.callback(shutil.rmtree, directory, ignore_errors=True)
     options = Options()
     options.binary_location = CHROMIUM or ""
     for switch in (*SWITCHES, f"user-data-dir={directory}"):
@@ -30,7 +54,7 @@ def start_browser(test: Any) -> Any:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     # With both paths given, selenium looks for nothing elsewhere.
     browser = webdriver.Chrome(options, Service(CHROMEDRIVER))
-    test.addCleanup(browser.quit)
+    stack.callback(browser.quit)
     return browser
 
 

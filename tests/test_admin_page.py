@@ -13,7 +13,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from . import hostile
-from .browser import WHY_NOT, resize, start_browser
+from .browser import WHY_NOT, reset, resize, shared_browser
 from .test_command import NODAEMON, CommandTestCase
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +32,8 @@ class PageTestCase(CommandTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.browser = start_browser(self)
+        self.browser = shared_browser()
+        self.addCleanup(reset, self.browser)
 
     @contextlib.contextmanager
     def open(self, *command: str, **more: Any) -> Iterator[None]:

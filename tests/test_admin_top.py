@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -13,6 +14,9 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import redirect_stderr, redirect_stdout
+
+from echoactor.admin.top import main
 
 from .support import Authority
 from .test_admin_page import BAKERY, HOSTILE
@@ -118,16 +122,27 @@ class OnceTests(TopTestCase):
             (("--ca", "/nowhere", "https://x"), "--ca: '/nowhere': No such file or directory", 1),
             (("--certificate", str(bad), "https://x"), "--certificate: '.*bad': .*", 1),
         ):
-            said, ended = self.once(*arguments)
+            said, ended = self.main(*arguments)
             self.assertRegex(said, rf"^echoactor-top: {text}\n$")
             self.assertEqual(ended, status, text)
+        self.assertEqual(self.once(*arguments), (said, ended))  # as the command itself does
+
+    def main(self, *arguments: str) -> tuple[str, int | str | None]:
+        """The same, in this process: for what ends before it has a stream."""
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            try:
+                status: int | str | None = main(["--once", *arguments])
+            except SystemExit as ended:
+                status = ended.code
+        return said.getvalue(), status
 
     def test_strange_input(self) -> None:
         """So it is with a host that can be none, a file that holds no token, and an output that is full."""
         key = self.directory / "key.pem"
         key.write_text("-----BEGIN PRIVATE KEY-----\nsecret\n")
-        self.assertRegex(self.once("http://exa mple")[0], "^echoactor-top: URL: 'http://exa mple' is none of")
-        said, status = self.once("--token-file", str(key), "http://127.0.0.1:1")
+        self.assertRegex(self.main("http://exa mple")[0], "^echoactor-top: URL: 'http://exa mple' is none of")
+        said, status = self.main("--token-file", str(key), "http://127.0.0.1:1")
         self.assertRegex(
             said, "^echoactor-top: --token-file: '.*key.pem': holds no token, which is one word\n$"
         )

@@ -11,7 +11,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -31,6 +32,7 @@ TWISTD = (
 TWIST = (sys.executable, "-m", "twisted", "--log-format=text")  # into a file it would log JSON
 NODAEMON = (*TWISTD, "-n")
 PATIENCE = 20.0  # seconds until a child that hangs fails its test
+AT_ONCE = 10.0  # seconds: enough on any machine, and less than a server waits for its clients when it stops
 
 
 class CommandTestCase(ActorTestCase):
@@ -52,6 +54,11 @@ class CommandTestCase(ActorTestCase):
             check=False,
             **more,
         )
+
+    def run_commands(self, *commands: Sequence[str]) -> Iterator[subprocess.CompletedProcess[str]]:
+        """Run commands that end by themselves, on all processors; what came of each, in order."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from pool.map(lambda command: self.run_command(*command), commands)
 
     def wait_for(self, condition: Any, what: str) -> Any:
         """Wait until ``condition()`` is true, and return what it returned."""
@@ -88,6 +95,19 @@ class CommandTestCase(ActorTestCase):
         client = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         self.addCleanup(client.close)
         return client
+
+    def stream(self) -> socket.SocketIO:
+        """A connection as a file."""
+        client = self.connect()
+        stream = client.makefile("rwb", buffering=0)
+        client.close()  # or the file's own close would leave the connection open
+        self.addCleanup(stream.close)
+        return stream
+
+    def check_one(self, client: socket.socket) -> None:
+        """A connection that is served."""
+        client.sendall(b"hello")
+        self.assertEqual(client.recv(5, socket.MSG_WAITALL), b"hello")
 
     def check_echo(self) -> None:
         """Send, half-close, and get everything back, then the end."""
@@ -368,15 +388,19 @@ class ErrorTests(CommandTestCase):
 
     def test_wrong_options(self) -> None:
         """Wrong options end each form of the command with one line and status 1."""
-        for command in (NODAEMON, TWISTD, TWIST):
+        wrong = [
+            (command, arguments, words)
+            for command in (NODAEMON, TWISTD, TWIST)
             for arguments, words in (
                 (("--port", "99999"), "--port: 99999 is not a number from 0 to 65535"),
                 (("--port", "abc"), "--port: 'abc' is not a number"),
                 (("-e", "nonsense:1"), "--endpoint: 'nonsense:1' cannot be used"),
-            ):
-                result = self.run_command(*command, "echoactor", *arguments)
-                self.check_error(result, words)
-                self.assertEqual(len(result.stdout.splitlines()), 1, result.stdout)
+            )
+        ]
+        results = self.run_commands(*((*command, "echoactor", *arguments) for command, arguments, _ in wrong))
+        for result, (_, _, words) in zip(results, wrong, strict=True):
+            self.check_error(result, words)
+            self.assertEqual(len(result.stdout.splitlines()), 1, result.stdout)
 
     def test_port_in_use(self) -> None:
         """A port in use ends each form of the command with a line that says so; nobody hangs."""
@@ -401,12 +425,12 @@ class ErrorTests(CommandTestCase):
 
     def test_help_and_version(self) -> None:
         """--help shows the options, --version the version, both with status 0."""
-        for command in (NODAEMON, TWIST):
-            result = self.run_command(*command, "echoactor", "--help")
+        forms = [(*command, "echoactor") for command in (NODAEMON, TWIST)]
+        for result in self.run_commands(*((*form, "--help") for form in forms)):
             self.assertEqual(result.returncode, 0)
             for words in ("-p, --port=", "-e, --endpoint=", "8080", "RFC 862"):
                 self.assertIn(words, result.stdout)
-            result = self.run_command(*command, "echoactor", "--version")
+        for result in self.run_commands(*((*form, "--version") for form in forms)):
             self.assertEqual((result.returncode, result.stdout), (0, f"echoactor {version('echoactor')}\n"))
 
     def test_listed(self) -> None:

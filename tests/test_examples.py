@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 from urllib.request import urlopen
 
-from .test_command import NODAEMON, CommandTestCase
+from .test_command import AT_ONCE, NODAEMON, CommandTestCase
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -57,7 +57,7 @@ class ExampleTests(CommandTestCase):
     def test_observed(self) -> None:
         """The bakery sells bread, lives through a cat, and shows itself."""
         with self.serving(*self.python("observed.py", "0", "0")):
-            client = self.connect().makefile("rwb", buffering=0)
+            client = self.stream()
             client.write(b"bread\nbread\n")
             self.assertEqual((client.readline(), client.readline()), (b"a loaf\n", b"a loaf\n"))
             client.write(b"cat\nbread\n")
@@ -69,9 +69,7 @@ class ExampleTests(CommandTestCase):
     def test_supervised_echo(self) -> None:
         """A crash of a connection ends that one alone, and one of the counter lets it count anew."""
         with self.serving(*self.python("supervised_echo.py", "0")) as child:
-            ann, bob = (self.connect().makefile("rwb", buffering=0) for _ in range(2))
-            self.addCleanup(ann.close)
-            self.addCleanup(bob.close)
+            ann, bob = self.stream(), self.stream()
 
             def ask(line: bytes) -> bytes:
                 ann.write(line + b"\n")
@@ -86,8 +84,9 @@ class ExampleTests(CommandTestCase):
             self.wait_for(lambda: ask(b"again") == b"1 again\n", "the restart of the counter")
             child.terminate()
             self.assertEqual(ask(b"at last"), b"2 at last\n")  # it is served until it has enough
+            self.assertIsNone(child.poll())
             ann.close()
-            child.wait(20)
+            self.assertEqual(child.wait(AT_ONCE), 0)
         self.assertEqual(self.log().count("crashed"), 2)
 
     def test_pytest_twisted(self) -> None:
@@ -112,8 +111,7 @@ class ExampleTests(CommandTestCase):
 
     def member(self, name: str) -> socket.SocketIO:
         """Join the chat room."""
-        stream = self.connect().makefile("rwb", buffering=0)
-        self.addCleanup(stream.close)
+        stream = self.stream()
         self.assertEqual(stream.readline(), b"What is your name?\n")
         stream.write(name.encode() + b"\n")
         return stream

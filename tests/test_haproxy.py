@@ -104,13 +104,13 @@ def descriptors(child: subprocess.Popen[bytes]) -> int:
 class PeerTests(HAProxyTestCase):
     def test_client_is_known(self) -> None:
         """With both versions of the header, the server knows the client's address; half-close works."""
+        child, port, log = self.server("--port", "0", "--trusted-proxies", "127.0.0.1")
         for version in (
             "send-proxy",
             "send-proxy-v2",
             "send-proxy-v2-ssl",
             "send-proxy-v2 proxy-v2-options crc32c",
         ):
-            child, port, log = self.server("--port", "0", "--trusted-proxies", "127.0.0.1")
             with self.proxy(f"127.0.0.1:{port} {version}"):
                 self.check_echo()
                 with self.connect() as client:
@@ -120,9 +120,9 @@ class PeerTests(HAProxyTestCase):
                 peer = f"{host}:{number} "
                 said = functools.partial(says, log, peer)
                 self.wait_for(said, f"{peer}, by {version}")
-            child.terminate()
-            self.assertEqual(child.wait(PATIENCE), 0)
-            self.assertNotIn("Traceback", log.read_text())
+        child.terminate()
+        self.assertEqual(child.wait(PATIENCE), 0)
+        self.assertNotIn("Traceback", log.read_text())
 
     def test_health_checks(self) -> None:
         """HAProxy's checks, with the header of its own connections, leave the server in use."""

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from twisted.trial.unittest import SkipTest
@@ -30,7 +30,7 @@ class LoadCommandTests(CommandTestCase):
     def load(self, *words: str, timeout: float = PATIENCE, **more: Any) -> tuple[int, str, str]:
         """Run the command; its exit status, and what it wrote to stdout and to stderr."""
         ended = subprocess.run(
-            [*LOAD, f"127.0.0.1:{self.port}", "--duration", "0.5", *words],
+            [*LOAD, f"127.0.0.1:{self.port}", "--duration", "0.2", *words],
             cwd=self.directory,
             capture_output=True,
             text=True,
@@ -122,24 +122,38 @@ class LoadCommandTests(CommandTestCase):
             (["--csv", "no/f.csv"], "no/f.csv: No such file or directory"),
             (["--plot", "no/f.png"], "no/f.png: No such file or directory"),
         ):
-            status, out, err = self.load(*words)
-            self.assertEqual((status, out, len(err.splitlines())), (2, "", 1))
-            self.assertIn(text, err)
+            out, err = io.StringIO(), io.StringIO()
+            with redirect_stdout(out), redirect_stderr(err):
+                status = self.main(*words)
+            self.assertEqual((status, out.getvalue(), err.getvalue().count("\n")), (2, "", 1))
+            self.assertIn(text, err.getvalue())
+        self.assertEqual(self.load(*words), (2, "", err.getvalue()))  # as the command itself does
+
+    def main(self, *words: str) -> int | str | None:
+        """The exit status of the command in this process, for what ends before any load."""
+        try:
+            return command.main([f"127.0.0.1:{self.port}", "--duration", "0.2", *words])
+        except SystemExit as ended:
+            return ended.code
 
     def test_interrupted(self) -> None:
         """Ctrl-C ends it early, with the report, and status 0 if nothing was wrong."""
-        file = self.directory / "f.csv"
         with self.serving(*NODAEMON, "echoactor", "--port", "0"):
-            for number in (signal.SIGINT, signal.SIGTERM):
-                child = subprocess.Popen(
-                    [*LOAD, f"127.0.0.1:{self.port}", "-d", "600", "--csv", "f.csv"],
+            children = {
+                number: subprocess.Popen(
+                    [*LOAD, f"127.0.0.1:{self.port}", "-d", "600", "--csv", f"{number.name}.csv"],
                     cwd=self.directory,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
                 )
-                self.wait_for(lambda: file.exists() and len(file.read_text().splitlines()) > 1, "a second")
-                file.unlink()
+                for number in (signal.SIGINT, signal.SIGTERM)
+            }
+            for number, child in children.items():
+                file = self.directory / f"{number.name}.csv"
+                self.wait_for(
+                    lambda file=file: file.exists() and len(file.read_text().splitlines()) > 1, "a second"
+                )
                 child.send_signal(number)
                 out, _ = child.communicate(timeout=PATIENCE)
                 self.assertEqual(child.returncode, 0, out)

@@ -14,8 +14,10 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from echoactor.tap import Options, makeService
+
 from .support import Authority, storm
-from .test_command import NODAEMON, PATIENCE, TWIST, TWISTD, CommandTestCase
+from .test_command import AT_ONCE, NODAEMON, PATIENCE, TWIST, TWISTD, CommandTestCase
 
 STORM = f"""
 import sys
@@ -101,18 +103,29 @@ class LogTests(CommandTestCase):
             self.check_echo()
         self.assertIn("listening on", "".join(line["message"] for line in self.json_lines(self.log())))
 
+    def log_of_a_storm(self, *options: str) -> str:
+        """What a server logs of a storm, until it has told that there is more."""
+        with self.serving(sys.executable, "-c", STORM, "-n", "echoactor", "--port", "0", *options) as child:
+            client = self.connect()
+
+            def tells_after_more() -> bool:
+                client.sendall(b"x")
+                self.assertEqual(client.recv(4, socket.MSG_WAITALL), b"done")
+                return "more like this: actor {address} crashed" in self.log()
+
+            for _ in range(3):
+                tells_after_more()
+            # What one second left out is told with the next second's first line.
+            self.wait_for(tells_after_more, "telling what was left out")
+            client.close()
+            child.terminate()
+            self.assertEqual(child.wait(AT_ONCE), 0)
+        return self.log()
+
     def test_storm(self) -> None:
         """In a storm of errors, each line is JSON, none is forged, and they are few."""
         for log_format in ("json", "text"):
-            command = (sys.executable, "-c", STORM, "-n", "echoactor", "--port", "0")
-            with self.serving(*command, "--log-format", log_format) as child:
-                client = self.connect()
-                for _ in range(3):
-                    client.sendall(b"x")
-                    self.assertEqual(client.recv(4, socket.MSG_WAITALL), b"done")
-                child.terminate()
-                self.assertEqual(child.wait(PATIENCE), 0)
-            text = self.log()
+            text = self.log_of_a_storm("--log-format", log_format)
             self.assertNotIn("\x1b", text)
             crashed = [line for line in text.splitlines() if re.search("actor <[^>]*> crashed", line)]
             crashes = sum("more like this" not in line for line in crashed)
@@ -273,9 +286,15 @@ class AdminTests(CommandTestCase):
             (("--access-log", "no/where"), "--access-log: 'no/where': No such file or directory"),
         ]
         for arguments, words in wrong:
-            result = self.run_command(*NODAEMON, "echoactor", "--port", "0", *arguments)
-            self.assertEqual((result.stdout.count("\n"), result.returncode), (1, 1), result.stdout)
-            self.assertIn(f"echoactor: {words}", result.stdout)
+            options = Options()
+            with self.assertRaises(SystemExit) as caught:
+                options.parseOptions(["--port", "0", *arguments])
+                makeService(options)
+            line = f"{caught.exception.code}\n"
+            self.assertEqual(line.count("\n"), 1, line)
+            self.assertIn(f"echoactor: {words}", line)
+        result = self.run_command(*NODAEMON, "echoactor", "--port", "0", *arguments)
+        self.assertEqual((result.stdout, result.returncode), (line, 1))  # what it is as a command
         result = self.run_command(*TWISTD, "echoactor", "--access-log", "-")
         self.assertIn("--access-log: a daemon has no standard output", result.stdout)
         self.assertEqual(result.returncode, 1)

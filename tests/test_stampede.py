@@ -25,7 +25,7 @@ from .support import RealTestCase, reactor
 
 SEED = 48
 CLIENTS = 100
-SECONDS = 10.0
+SECONDS = 5.0
 BETWEEN_KILLS = 0.004
 WINDOW = 4000
 """Bytes a client has on their way: some messages, so that a kill strikes in the middle of much."""

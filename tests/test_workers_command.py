@@ -59,11 +59,6 @@ class WorkersTestCase(CommandTestCase):
             self.check_one(client)
         return clients
 
-    def check_one(self, client: socket.socket) -> None:
-        """A connection that is served."""
-        client.sendall(b"hello")
-        self.assertEqual(client.recv(5, socket.MSG_WAITALL), b"hello")
-
     def wait_for_end(self, pids: list[int]) -> None:
         """Wait until these processes are gone."""
         self.wait_for(lambda: not any(map(is_alive, pids)), "the end of the workers")
