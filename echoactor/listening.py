@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import select
 import socket
 import stat
@@ -55,6 +56,11 @@ class PortEndpoint:
         if self._options.reuse_port:
             port = tcp.makeBinding(where, port, reuseAddress=True, reusePort=True)
         return execute(self._reactor.listenTCP, port, protocolFactory, backlog=backlog, interface=where)
+
+
+BEFORE_BACKLOG = {"tcp": 2, "tcp6": 1, "unix": 2}
+"""Arguments by place before the backlog, which is 50 in Twisted: what connects to a
+queue that is full tries again a second later."""
 
 
 class Place(NamedTuple):
@@ -253,17 +259,20 @@ def places_of(reactor: Any, options: ServerOptions) -> Iterator[Place]:
     for endpoint in options.endpoints:
         if isinstance(endpoint, str):
             try:
-                yield Place(endpoint, endpoint_of(reactor, endpoint))
+                yield Place(endpoint, endpoint_of(reactor, endpoint, options.backlog))
             except ValueError as error:
                 raise ValueError(f"endpoints: {error}") from None
         else:
             yield Place(repr(endpoint), endpoint)
 
 
-def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
+def endpoint_of(
+    reactor: Any, description: str, backlog: int = ServerOptions().backlog
+) -> IStreamServerEndpoint:
     """
     The endpoint that a text of Twisted's describes, such as ``tcp:8080``.
 
+    :param backlog: connections that its queue holds, unless the text says how many.
     :raises ValueError: it describes none; the text says why.
     """
     full = description
@@ -271,6 +280,10 @@ def endpoint_of(reactor: Any, description: str) -> IStreamServerEndpoint:
         # Twisted's lock file names a process. In a container the next server has
         # the same number as the one that died, and would wait for itself.
         full += ":lockfile=0"
+    kind, *arguments = re.split(r"(?<!\\):", description)
+    by_place = sum("=" not in one for one in arguments)
+    if by_place <= BEFORE_BACKLOG.get(kind, -1) and not any(one.startswith("backlog=") for one in arguments):
+        full += f":backlog={backlog}"
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, full)
     except Exception as error:  # each parser raises what it likes

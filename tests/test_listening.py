@@ -349,6 +349,25 @@ class EndpointTests(SynchronousTestCase):
             self.assertIn("written like tcp:8080", line)
             self.assertNotIn("\n", line)
 
+    def test_backlog(self) -> None:
+        """A described endpoint has the backlog of the options, unless it says another, by name or place."""
+        for description, wanted in (
+            ("tcp:1", 7),
+            ("tcp:1:interface=127.0.0.1", 7),
+            ("tcp:1:127.0.0.1", 7),
+            ("tcp:1:backlog=9", 9),
+            ("tcp:1:127.0.0.1:9", 9),
+            (r"tcp6:1:interface=\:\:1", 7),
+            ("tcp6:1:9", 9),
+            ("unix:/x", 7),
+            ("unix:/x:600", 7),
+            ("unix:/x:600:9", 9),
+        ):
+            endpoint: Any = endpoint_of(MemoryReactorClock(), description, 7)
+            self.assertEqual(endpoint._backlog, wanted, description)
+        described: Any = endpoint_of(MemoryReactorClock(), "tcp:1")
+        self.assertEqual(described._backlog, 1024)
+
     def test_reuse_port(self) -> None:
         """With reuse_port two servers share a port; without it, the second cannot listen."""
         options = ServerOptions(interface="127.0.0.1", reuse_port=True)

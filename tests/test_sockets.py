@@ -44,7 +44,7 @@ class SharedSocketsTests(RealTestCase):
         shared = self.shared(2, port=0, endpoints=endpoints)
         shared.open()
         self.assertEqual([place for place, _ in shared.places], ["tcp:0", *endpoints])
-        self.assertEqual(shared.backlogs, (1024, 9, 50, 50))
+        self.assertEqual(shared.backlogs, (1024, 9, 1024, 1024))
         first, second = shared.of(1), shared.of(2)
         self.assertEqual([one is another for one, another in zip(first, second, strict=True)].index(True), 2)
         self.assertEqual([one.getsockname() for one in first], [one.getsockname() for one in second])
