@@ -26,6 +26,7 @@ __all__ = [
     "Done",
     "Drain",
     "Message",
+    "Ping",
     "Pipe",
     "Reload",
     "Resume",
@@ -83,6 +84,11 @@ class Reload:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """An order: answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """An order: tell the figures."""
 
@@ -116,10 +122,10 @@ class Said:
     event: str
 
 
-Message = Serve | Resume | Suspend | Reload | Tell | Drain | Done | Said
+Message = Serve | Resume | Suspend | Reload | Ping | Tell | Drain | Done | Said
 
 KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (Serve, Resume, Suspend, Reload, Tell, Drain, Done, Said)
+    kind.__name__: kind for kind in (Serve, Resume, Suspend, Reload, Ping, Tell, Drain, Done, Said)
 }
 
 

@@ -21,7 +21,7 @@ from .actor import Actor
 from .errors import ActorError
 from .messages import Call, Exit
 from .options import ServerOptions
-from .pipe import Done, Drain, Pipe, Resume, Said
+from .pipe import Done, Drain, Ping, Pipe, Resume, Said
 from .system import ActorSystem
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ in its socket's queue wait on, so this is bounded."""
 
 AFTER_DRAIN = 10.0
 """Seconds that a worker has to end after its ``shutdown_timeout``; its actors have 5. Then it is killed."""
+
+CHECK = 5.0
+"""Seconds from one look whether a worker answers to the next. The kernel goes on
+giving clients to one that does not, so somebody has to know."""
 
 PIPE = 3
 """The worker's descriptor of the pipe; those before it are the standard ones."""
@@ -81,9 +85,17 @@ class _Late:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """It is time to see whether it answers."""
+
+
 class Worker(Actor):
     """
     A process, as an actor: its mailbox takes orders for the process, and it ends when that does.
+
+    One that does not answer does not count as listening. It is left alive: it may have been stopped to be
+    looked into, and it has connections.
 
     :param workers: whose it is.
     :param number: which one, from 1.
@@ -95,6 +107,8 @@ class Worker(Actor):
         self._number = number
         self._asked: deque[tuple[Callable[[Any], None], list[socket.socket]]] = deque()
         self._late = self.address.send_after(START_TIME, _Late("start"))
+        self._oldest: object = None  # of what it was asked for, at the last look
+        self._is_mute = False
 
     def started(self) -> None:
         """Start the process, unless all are about to end."""
@@ -132,6 +146,8 @@ class Worker(Actor):
                 globalLogPublisher(_as_said_by(self._number, eventFromJSON(event)))
             case _Ended(how):
                 self.exit("normal" if self._workers.is_draining else f"worker {self._number} {how}")
+            case _Check():
+                self._check()
             case _Late(what):
                 self.exit(f"worker {self._number} did not {what} in time")
             case Exit(_, reason):
@@ -163,6 +179,25 @@ class Worker(Actor):
         if not self._left:
             self._late.cancel()
             self._workers.listens(self._number)
+            self.address.send_interval(CHECK, _Check())
+
+    def _check(self) -> None:
+        """See whether it answers; what it has not answered since the last look, it does not."""
+        asked = self._asked[0] if self._asked else None
+        if asked is None:
+            self._order(Ping(), lambda _: None)
+            asked = self._asked[0]
+        is_mute = asked is self._oldest and not self._workers.is_draining
+        self._oldest = asked
+        if is_mute and not self._is_mute:
+            self._workers.listens_no_more(self._number)
+            _log.warn(
+                "worker {worker} has not answered for {seconds:g} s", worker=self._number, seconds=CHECK
+            )
+        elif self._is_mute and not is_mute:
+            self._workers.listens(self._number)
+            _log.info("worker {worker} answers again", worker=self._number)
+        self._is_mute = is_mute
 
     def _fail(self, why: str) -> NoReturn:
         """It cannot start."""

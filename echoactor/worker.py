@@ -24,7 +24,7 @@ from .figures import Figures
 from .listening import Place
 from .log_output import Rationed, in_a_second
 from .logs import log_refusals
-from .pipe import Done, Drain, Message, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
+from .pipe import Done, Drain, Message, Ping, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
 from .process import PIPE
 from .protocol import ConnectionSupervisor
 from .server import Server
@@ -138,6 +138,8 @@ class Orders(Actor):
                     self._access_log.reopen()
                 self._server.reload()
                 _log.info("reloaded")
+            case Ping():
+                pass
             case Tell():
                 return Done(figures=self._figures())
         return Done()

@@ -107,7 +107,7 @@ class Workers(Service):
 
     @property
     def state(self) -> str:
-        """As a Server's; and ``"starting"`` while not all workers listen, one that is restarted included."""
+        """As a Server's; and ``"starting"`` while not all workers listen: one is restarted, or hangs."""
         if self.is_draining:
             return "draining"
         if self.is_suspended:
@@ -215,11 +215,11 @@ class Workers(Service):
         return Serve(options, self.sockets.places, self.access_log, self._log_format, self._is_watched)
 
     def listens_no_more(self, number: int) -> None:
-        """A worker ends."""
+        """A worker ends, or does not answer."""
         self._listening.discard(number)
 
     def listens(self, number: int) -> None:
-        """A worker has started."""
+        """A worker has started, or answers again."""
         self._listening.add(number)
         if len(self._listening) == self.number and not self.is_ready:
             self.is_ready = True
@@ -288,9 +288,14 @@ class Workers(Service):
 
     async def _ask_all(self, order: Message, seconds: float | None = None) -> list[tuple[int, Done]]:
         """Their numbers and answers. One that is being restarted has none, and will start as things are."""
-        calls = [self.system.call(name, order, timeout=seconds or ANSWER_TIME) for name in self._names()]
+        calls = {
+            number: self.system.call(name, order, timeout=seconds or ANSWER_TIME)
+            for number, name in enumerate(self._names(), 1)
+            # One that hangs would have to tell as often as somebody has asked, once it goes on.
+            if number in self._listening or not isinstance(order, Tell)
+        }
         answers = []
-        for number, call in enumerate(calls, 1):
+        for number, call in calls.items():
             try:
                 answers.append((number, await call))
             except CallFailed:

@@ -82,13 +82,17 @@ class AdminTests(ObservedTestCase):
         self.assertNotIn("Traceback", self.log())
 
     def test_mute_worker(self) -> None:
-        """A worker that does not answer is missing in the metrics, and the others are there."""
+        """A worker that does not answer is missing in the metrics, and all are not ready until it does."""
         with self.serving(*NODAEMON, "echoactor", "-p", "0", "--admin", "0"):
             self.metrics("connections")
             os.kill(self.workers[0], signal.SIGSTOP)
             self.assertEqual(self.metrics("connections"), {"0": 0, "2": 0})
+            self.wait_for(lambda: self.get("/readyz") == (503, "starting\n"), "not being ready")
+            self.assertIn("worker 1 has not answered for 5 s", self.log())
             os.kill(self.workers[0], signal.SIGCONT)
             self.wait_for(lambda: "1" in self.metrics("connections"), "its answer")
+            self.wait_for(lambda: self.get("/readyz")[0] == 200, "being ready again")
+            self.assertEqual(self.log().count("answers again"), 1)
 
 
 class AccessLogTests(ObservedTestCase):
