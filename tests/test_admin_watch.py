@@ -124,6 +124,15 @@ class WatchTests(ActorTestCase):
         self.assertAlmostEqual(self.figures()["period"], PERIOD, delta=0.11)
         self.assertEqual((self.figures()["actors"], self.figures()["waiting"]), (1, 0))
 
+    def test_draining(self) -> None:
+        """The figures tell that the system drains."""
+        self.watch.watch(self.eyes)
+        self.assertFalse(self.figures()["draining"])
+        self.system.startService()
+        self.system.stopService()
+        self.next_look()
+        self.assertTrue(self.figures()["draining"])
+
     def test_delay(self) -> None:
         """The delay of a message is the time that something waits in the run queue."""
         readings = count()

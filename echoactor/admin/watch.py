@@ -163,6 +163,7 @@ class Watch:
             "bytes_in": rates[1],
             "bytes_out": rates[2],
             "delay": [round(delays[len(delays) // 2], 6), round(delays[-1], 6)] if delays else None,
+            "draining": self.system.is_draining,
         }
 
     def _count_closed(self, event: ConnectionClosed) -> None:
