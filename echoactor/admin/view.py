@@ -141,9 +141,9 @@ def _row(connection: OpenConnection) -> list[Any]:
 
 
 def _fits(connection: OpenConnection, search: str) -> bool:
-    address = connection.cell.address
-    kind = f"{kind_in_words(connection.cell.kind)} {address.number}"  # as its row has it
-    return any(search in text.lower() for text in (connection.peer, kind, str(address)))
+    kind, address = connection.cell.kind, connection.cell.address
+    # Class and number as its row has them. One text, because ten thousand are searched in each second.
+    return search in f"{connection.peer}\n{kind} {address.number}\n{address}".lower()
 
 
 def details_of(system: ActorSystem, sample: Sample, recorder: Recorder, key: str) -> dict[str, Any]:
