@@ -62,8 +62,10 @@ def main(directory: Path, seconds: int) -> None:
             ("phone-dark", PHONE, True),
         ):
             resize(browser, *screen, dark=dark, scale=1.5 if screen == PHONE else 1)
-            if name == "phone-dark":
+            if name == "phone-light":
                 browser.execute_script("document.getElementById('supervision').scrollIntoView()")
+            if name == "phone-dark":
+                browser.execute_script("close(); document.getElementById('connections').scrollIntoView()")
             time.sleep(1.5)  # until the next look
             shoot(browser, directory / f"observer-{name}.png")
 

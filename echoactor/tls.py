@@ -72,8 +72,9 @@ def _load(options: ServerOptions) -> CertificateOptions:
     try:
         from twisted.internet import ssl
     except ImportError as error:
+        option = "certificate" if options.certificate is not None else "certificate_directory"
         raise CertificateError(
-            f"tls_port: needs the package {error.name} (pip install 'echoactor[tls]')"
+            f"{option}: needs the package {error.name} (pip install 'echoactor[tls]')"
         ) from None
 
     trust = {} if options.client_ca is None else {"trustRoot": _load_authorities(options.client_ca)}

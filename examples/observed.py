@@ -1,9 +1,10 @@
 """
 A bakery to look at: actors that work, wait, crash and are started again, and the page that shows it.
 
-Run it: ``python examples/observed.py 8086 9090``, then open http://localhost:9090/ in a browser, or
-``echoactor-top http://localhost:9090`` in a terminal. Customers come to port 8086, with
-``nc localhost 8086``: the line ``bread`` buys a loaf, and ``cat`` lets a cat into the ovens, which crash.
+Run it: ``python examples/observed.py``, or with two other ports, ``python examples/observed.py 8086 9090``.
+Then open http://localhost:9090/ in a browser, or ``echoactor-top http://localhost:9090`` in a terminal.
+Customers come to port 8086, with ``nc localhost 8086``: the line ``bread`` buys a loaf, and ``cat`` lets a
+cat into the ovens, which crash.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ async def run(reactor: Any, port: int, admin: int) -> None:
     await Deferred()  # until Ctrl-C
 
 
-def main(reactor: Any, port: str, admin: str) -> Deferred[None]:
+def main(reactor: Any, port: str = "8086", admin: str = "9090") -> Deferred[None]:
     globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stdout)])
     return ensureDeferred(run(reactor, int(port), int(admin)))
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,14 +37,14 @@ class PageTestCase(CommandTestCase):
         self.addCleanup(reset, self.browser)
 
     @contextlib.contextmanager
-    def open(self, *command: str, **more: Any) -> Iterator[None]:
+    def open(self, *command: str, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
         """Run a server and open its page."""
-        with self.serving(*command, **more):
+        with self.serving(*command, **more) as child:
             found = self.wait_for(lambda: re.search(r"port=(\d+)\) \(admin", self.log()), "the page's port")
             self.admin = int(found[1])
             self.browser.get(f"http://127.0.0.1:{self.admin}/")
             self.wait_until_live()
-            yield
+            yield child
 
     def script(self, text: str, *arguments: object) -> Any:
         """Run a script in the page."""
@@ -82,6 +83,18 @@ class PageTestCase(CommandTestCase):
         self.script("const at = document.querySelector(arguments[0]); at.focus(); at.select()", selector)
         self.browser.execute_cdp_cmd("Input.insertText", {"text": text})
 
+    def click(self, name: str) -> None:
+        """Click on a row of the tree."""
+        self.script(
+            "[...document.querySelectorAll('[role=treeitem]')].find("
+            "row => row.querySelector('b').textContent === arguments[0]).click()",
+            name,
+        )
+
+    def point(self, x: float, y: float) -> None:
+        """Move the mouse."""
+        self.browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x, "y": y})
+
     def focused(self) -> str:
         """The name of the row that has the focus."""
         return str(self.script("return document.activeElement.querySelector('b')?.textContent ?? ''"))
@@ -96,12 +109,34 @@ KEYS = {
         name: {"key": name, "code": name, "windowsVirtualKeyCode": code}
         for name, code in (
             *(("ArrowLeft", 37), ("ArrowUp", 38), ("ArrowRight", 39), ("ArrowDown", 40)),
-            *(("Home", 36), ("End", 35), ("Tab", 9)),
+            *(("Home", 36), ("End", 35), ("PageUp", 33), ("PageDown", 34), ("Tab", 9), ("Escape", 27)),
         )
     },
     "Enter": {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"},
     "/": {"key": "/", "code": "Slash", "windowsVirtualKeyCode": 191, "text": "/"},
 }
+
+
+OVERLAPS = """
+const boxes = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let text; text = walker.nextNode();) {
+  const where = text.parentNode;
+  // (Rows cut off what does not fit, and what lies outside of a room with a scroll bar is not seen.)
+  if (!text.data.trim() || !where.checkVisibility() || where.closest('#rows, #tree, #events')) continue;
+  const range = document.createRange();
+  range.selectNodeContents(text);
+  for (const box of range.getClientRects()) boxes.push([text.data.trim(), box]);
+}
+const found = [];
+boxes.forEach(([text, a], index) => boxes.slice(index + 1).forEach(([other, b]) => {
+  const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+  const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+  if (wide > 1 && high > 4) found.push([text, other]);
+}));
+return found;
+"""
+"""Pairs of texts that lie over one another, by more than their line spacing."""
 
 
 class PageTests(PageTestCase):
@@ -142,8 +177,7 @@ class PageTests(PageTestCase):
         with self.open(*BAKERY, "0", "0"):
             before = self.tree()["oven 1"]
             self.assertEqual(before["restarts"], 0)
-            self.script("[...document.querySelectorAll('[role=treeitem]')].find("
-                        "row => row.querySelector('b').textContent === 'oven 1').click()")  # fmt: skip
+            self.click("oven 1")
             self.wait_for(lambda: self.text("#details-title") == "oven 1", "its details")
             self.connect().sendall(b"cat\n")
             after = self.wait_for(lambda: (row := self.tree()["oven 1"])["restarts"] and row, "its restart")
@@ -153,6 +187,18 @@ class PageTests(PageTestCase):
             self.assertEqual(self.text("#crash summary"), "last crash: RuntimeError: a cat is in the oven")
             self.assertIn('raise RuntimeError("a cat is in the oven")', self.text("#crash pre"))
             self.assertIn(f"oven 1 as {address}", self.texts("#events .restarted.text"))
+            crash = f"oven 1 <bakery.1.{before['actor']}>: RuntimeError: a cat is in the oven"
+            self.assertIn(crash, self.texts("#events .crashed.text"))
+            for _ in range(200):
+                self.connect().close()
+            self.wait_for(
+                lambda: "closed" in self.texts("#events .kind")[:1], "connections that came and went"
+            )
+            self.assertIn(crash, self.texts("#events .crashed.text"))
+            find = "const [text] = arguments; return [...document.querySelectorAll('#events button')].find("
+            self.script(f"{find} one => one.textContent === text).click()", crash)
+            self.wait_for(lambda: self.text("#fields dd") == "has ended", "who it was")
+            self.assertEqual(self.text("#details-title"), "oven 1")
             self.assertEqual(self.tree()["Ann"]["restarts"], 0)
             self.assertEqual(self.complaints(), [])
 
@@ -166,7 +212,9 @@ class PageTests(PageTestCase):
             path = "return document.querySelector('#messages-chart .one').getAttribute('d')"
             drawn = self.script(path)
             self.wait_for(lambda: self.script(path) != drawn, "the chart's next moment")
-            self.assertIn("now ", self.script("return document.querySelector('#delay-chart').ariaLabel"))
+            label = self.script("return document.querySelector('#delay-chart').ariaLabel")
+            self.assertRegex(label, r"^delay of a message, log scale: now .* and .*, highest ")
+            self.assertEqual(self.script("return document.querySelectorAll('output').length"), 1)
             self.connect().sendall(b"bread\n" * 50)
             mailbox = "return [...document.querySelectorAll('.mailbox')].some(one => +one.textContent > 3)"
             self.wait_for(lambda: self.script(mailbox), "messages that wait")
@@ -183,12 +231,13 @@ class PageTests(PageTestCase):
             self.assertEqual(self.texts(visible), [peers[17]])
             self.type("#search", "nobody")
             self.wait_for(lambda: self.text("#found") == "0 of 30", "none")
+            self.assertEqual(self.text("#none"), "No connection matches.")
             self.assertEqual(self.texts(visible), [])
             self.type("#search", "CUSTOMER")
             self.wait_for(lambda: self.text("#found") == "30 of 30", "all")
             self.script(
                 "const order = document.querySelector('#order'); order.value = 'newest';"
-                "order.dispatchEvent(new Event('change'))"
+                "order.dispatchEvent(new Event('input'))"
             )
             self.wait_for(lambda: self.texts(visible)[:2] == peers[:-3:-1], "the newest first")
             self.script("document.querySelector('#viewport').scrollTop = 1e6")
@@ -229,17 +278,127 @@ class PageTests(PageTestCase):
             self.press("/")
             self.assertEqual(self.script("return document.activeElement.id"), "search")
 
+    def test_keys_in_connections(self) -> None:
+        """Keys go through all connections, on the screen or not, and stop at the ends."""
+        with self.open(*BAKERY, "0", "0"):
+            peers = []
+            for _ in range(60):
+                peers.append(f"127.0.0.1:{self.connect().getsockname()[1]}")
+            self.script("document.querySelector('#order').value = view.order = 'oldest'; changed()")
+            self.wait_for(lambda: self.texts("#rows .connection-row :first-child")[:1] == peers[:1], "them")
+            self.wait_for(lambda: self.text("#found") == "60", "all of them")
+            self.assertEqual(len(self.texts("[role=grid] [role=columnheader]")), 6)
+            self.script("document.querySelector('#rows [tabindex=\"0\"]').focus()")
+            focused = "return [document.activeElement.place, document.activeElement.firstChild?.textContent]"
+
+            def check(place: int) -> None:
+                expected = [place, peers[place]]
+                self.wait_for(lambda: self.script(focused) == expected, f"the focus at {place}")
+
+            self.press("ArrowDown")
+            check(1)
+            self.press(*["ArrowDown"] * 70)
+            check(59)
+            self.press("Home", "ArrowUp")
+            check(0)
+            self.press("PageDown")
+            check(11)
+            self.press("End", "PageUp", "ArrowUp")
+            check(47)
+            self.press("Enter")
+            self.wait_for(lambda: self.text("#details-title") == peers[47], "its details")
+            check(47)
+            self.press("Escape")
+            self.wait_for(lambda: self.text("#details-title") == "An actor", "no details")
+            check(47)
+            self.assertEqual(self.complaints(), [])
+
+    def test_held(self) -> None:
+        """Rows stay where they are while somebody points at them, and are sorted again afterwards."""
+        with self.open(*BAKERY, "0", "0"):
+            clients = [self.connect() for _ in range(3)]
+            peers = [f"127.0.0.1:{client.getsockname()[1]}" for client in clients]
+            shown = "#rows .connection-row :first-child"
+            self.wait_for(lambda: self.texts(shown) == peers, "the three")
+            x, y = self.script(
+                "const at = document.querySelector('#rows .connection-row'); at.scrollIntoView();"
+                "const box = at.getBoundingClientRect(); return [box.x + 20, box.y + 5]"
+            )
+            self.point(x, y)
+            self.wait_for(lambda: self.script("return view.held"), "the pointer's arrival")
+            clients[2].sendall(b"bread\n")
+            rate = "return document.querySelectorAll('#rows .connection-row')[2].children[4].textContent"
+            self.wait_for(lambda: "/s" in self.script(rate), "the third one's rate")
+            clients[0].close()
+            ended = "#rows .ended :first-child"
+            self.wait_for(lambda: self.texts(ended) == peers[:1], "the end of the first")
+            self.assertEqual(self.texts(shown), peers)
+            self.point(1, 1)
+            self.wait_for(lambda: self.texts(shown) == [peers[2], peers[1]], "the busiest first")
+
+    def test_work_is_seen(self) -> None:
+        """Who handles messages pulses with each look and is a disc, also where it is always found waiting."""
+        with self.open(*NODAEMON, "echoactor", "--port", "0", "--admin", "0"):
+            client = self.connect()
+            peer = f"127.0.0.1:{client.getsockname()[1]}"
+            self.wait_for(lambda: peer in self.tree(), "the connection")
+            self.script(
+                "window.beats = 0; addEventListener('animationstart', event => {"
+                "  beats += event.animationName === 'beat' });"
+            )
+            dot = "return [...rows.values()].at(-1).querySelector('.dot').className"
+
+            def has_beaten(times: int) -> bool:
+                client.sendall(b"hello")
+                return bool(self.script("return beats") >= times)
+
+            self.wait_for(lambda: has_beaten(3), "three pulses")
+            self.assertEqual(self.script(dot), "dot busy")
+            self.assertRegex(self.script("return [...rows.values()].at(-1).title"), r"handled .* a second\)")
+            self.wait_for(lambda: self.script(dot) == "dot idle", "its rest")
+
+    def test_a_crash_flashes(self) -> None:
+        """The row of an actor that was started again flashes."""
+        with self.open(*BAKERY, "0", "0"):
+            self.script(
+                "window.flashes = []; addEventListener('animationstart', event => {"
+                "  if (event.animationName === 'fresh') flashes.push(event.target.ariaLabel) })"
+            )
+            self.connect().sendall(b"cat\n")
+            self.wait_for(lambda: len(self.script("return flashes")) == 3, "three flashes")
+
+    def test_draining(self) -> None:
+        """While the server drains, the page says so."""
+        with self.open(*BAKERY, "0", "0") as child:
+            self.connect()
+            self.wait_for(lambda: self.text("#connected") == "1", "the connection")
+            child.terminate()
+            self.wait_for(lambda: self.text("#link") == "draining; 1 connection", "the drain")
+
     def test_restart(self) -> None:
         """When the server goes away the page says so; when it is back, the page goes on, with the new one."""
         with self.open(*BAKERY, "0", "0"):
             began = self.script("return system.began")
+            self.click("oven 1")
+            self.connect().sendall(b"cat\n")
+            self.wait_for(lambda: self.texts("#events button.crashed"), "a crash, with a link")
+            self.wait_for(lambda: self.text("#details-title") == "oven 1", "details")
+            self.press("ArrowUp", "ArrowLeft")
+            self.wait_for(lambda: "oven 1" not in self.tree(), "a shut kitchen")
         self.wait_for(lambda: self.script("return document.body.dataset.link") == "gone", "its end")
-        self.assertRegex(self.text("#link"), r"^cut off since .*; trying again$")
+        self.assertRegex(self.text("#link"), r"^cut off since [\d:]{8}; trying again$")
+        self.assertEqual(self.script("return document.title"), "(gone) bakery")
         (self.directory / "log").unlink()
         with self.serving(*BAKERY, "0", str(self.admin)):
             self.wait_until_live()
             self.wait_for(lambda: self.script("return system.began") > began, "the new server's start")
             self.assertIn("started again", self.text("#link"))
+            # Its actors have the numbers of those before: nothing may lead from one to the other.
+            self.assertEqual(self.text("#details-title"), "An actor")
+            self.assertIn("oven 1", self.tree())
+            self.assertEqual(self.texts("#events button"), [])
+            self.assertEqual(self.texts("#events .kind")[:1], ["started"])
+            self.assertIn("crashed", self.texts("#events .kind"))
             ours = [line for line in self.complaints() if "ERR_" not in line]  # it says when a load fails
             self.assertEqual(ours, [])
 
@@ -296,20 +455,52 @@ class PageTests(PageTestCase):
             self.assertEqual(self.complaints(), [])
 
     def test_screens(self) -> None:
-        """On a phone and on a desk, in light and dark, nothing is wider than the screen."""
+        """On any screen, in light and dark, nothing is wider than it, and no text lies over another."""
         with self.open(*BAKERY, "0", "0"):
-            self.connect().sendall(b"bread\n")
+            self.connect().sendall(b"bread\ncat\n")
             self.wait_for(lambda: self.text("#found") == "1", "a connection")
+            self.wait_for(lambda: "restarted" in self.texts("#events .kind"), "something that happened")
+            self.wait_for(lambda: re.match(r"\d", self.text("#messages")), "figures")
             colours = set()
-            for width, height in ((390, 844), (1280, 900)):
+            for width, height in ((320, 600), (390, 844), (768, 1024), (1000, 800), (1400, 900)):
                 for dark in (False, True):
                     resize(self.browser, width, height, dark=dark)
                     self.wait_for(
                         lambda width=width: self.script("return innerWidth") == width, "the other screen"
                     )
                     self.assertLessEqual(self.script("return document.documentElement.scrollWidth"), width)
+                    self.assertEqual(self.script(OVERLAPS), [], width)
                     colours.add(self.script("return getComputedStyle(document.body).backgroundColor"))
             self.assertEqual(len(colours), 2)
+            time = "return document.querySelector('#events time').getBoundingClientRect().height"
+            resize(self.browser, 320, 600)
+            self.assertLess(self.script(time), 25, "a time breaks")
+
+    def test_a_small_screen(self) -> None:
+        """Where the details do not fit beside, they come up from below, and go by a button or Escape."""
+        where = (
+            "const box = document.querySelector('#details').getBoundingClientRect();"
+            "return box.height > 0 && box.bottom === innerHeight"
+        )
+        with self.open(*BAKERY, "0", "0"):
+            resize(self.browser, 390, 844)
+            self.assertFalse(self.script(where))
+            self.click("Ann")
+            self.assertTrue(self.script(where))
+            self.wait_for(lambda: self.text("#details-title") == "Ann", "her details")
+            row, sheet = self.script(
+                "return [chooser, document.querySelector('#details')].map("
+                "  one => one.getBoundingClientRect()).map(({top, bottom}) => [top, bottom])"
+            )
+            self.assertLessEqual(row[1], sheet[0], "the row is under its details")
+            self.press("Escape")
+            self.wait_for(lambda: self.text("#details-title") == "An actor", "no details")
+            self.click("Bob")
+            self.wait_for(lambda: self.text("#details-title") == "Bob", "his details")
+            self.script("document.querySelector('#close').focus()")
+            self.press("Enter")
+            self.wait_for(lambda: not self.script(where), "no details again")
+            self.assertEqual(self.focused(), "Bob")
 
     def test_token(self) -> None:
         """A browser that was asked for the token has it for the stream, too."""

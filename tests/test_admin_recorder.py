@@ -6,9 +6,10 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 
-from echoactor import Actor, ChildSpec, Crash, SupervisorSpec
-from echoactor.admin.recorder import KEPT, REASONS, Recorder
+from echoactor import Actor, ActorFactory, ActorProtocol, Address, ChildSpec, Crash, SupervisorSpec
+from echoactor.admin.recorder import KEPT, REASONS, VISITS, Recorder
 from echoactor.events import (
+    ActorCrashed,
     ConnectionClosed,
     ConnectionOpened,
     ConnectionRefused,
@@ -18,11 +19,17 @@ from echoactor.events import (
 )
 
 from .support import ActorTestCase, Adder
+from .test_admin_tree import connect
 
 PEER = IPv4Address("TCP", "192.0.2.1", 4000)
 
 
 class Fragile(Actor):
+    def receive(self, message: Any) -> None:
+        raise ValueError(f"{message}")
+
+
+class FragileProtocol(ActorProtocol):
     def receive(self, message: Any) -> None:
         raise ValueError(f"{message}")
 
@@ -42,7 +49,7 @@ class RecorderTests(ActorTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), times)
 
     def test_a_restart(self) -> None:
-        """A crash and the restart after it are kept, with the reason, under both addresses."""
+        """A crash and the restart after it are kept, with name and reason, under both addresses."""
         child = ChildSpec(Fragile, id="fragile", name="fragile")
         self.system.start_child(ChildSpec(SupervisorSpec([child]), id="house"))
         self.settle()
@@ -54,17 +61,62 @@ class RecorderTests(ActorTestCase):
         assert old is not None and new is not None
         self.assertEqual(
             self.kinds(),
-            [("crashed", rf"{old}: ValueError: \x1b[1mno"), ("restarted", f"fragile as {new}")],
+            [("crashed", rf"fragile {old}: ValueError: \x1b[1mno"), ("restarted", f"fragile as {new}")],
         )
         [crashed, restarted] = self.kept.since(0)
         self.assertEqual((crashed.actor, restarted.actor), (old.number, new.number))
         self.assertEqual((crashed.time, crashed.serial, restarted.serial), (5.0, 1, 2))
         for address in (old, new):
-            reason = self.kept.last_crash(address.number)
+            who, reason = self.kept.last_crash(address.number) or ("", None)
             assert isinstance(reason, Crash)
+            self.assertEqual(who, "fragile")
             self.assertIn("in receive", reason.traceback)
         self.assertIsNone(self.kept.last_crash(self.spawn(Adder).number))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_who(self) -> None:
+        """A crash says who it was: a child's id, a connection's peer, else the class."""
+        for name, address in (
+            ("first", self.child(Fragile, "first")),
+            ("Fragile", self.spawn(Fragile)),
+            ("192.0.2.1:4000", self.connection()),
+        ):
+            address.send("no")
+            self.settle()
+            self.assertEqual(self.kinds()[0], ("crashed", f"{name} {address}: ValueError: no"))
+            self.assertEqual((self.kept.last_crash(address.number) or [""])[0], name)
+            self.kept = Recorder(self.system)
+        # An event from elsewhere, in nobody's turn, still is told.
+        self.system.events.emit(ActorCrashed(address, "lost", None))
+        self.assertEqual(self.kinds(), [("crashed", f"{address}: lost")])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+
+    def child(self, kind: type[Actor], name: str) -> Address:
+        """One that a supervisor has started."""
+        started = self.system.start_child(ChildSpec(kind, id=name, restart="temporary"))
+        self.settle()
+        address = self.successResultOf(started)
+        assert address is not None
+        return address
+
+    def connection(self) -> Address:
+        """One that raises what it is sent."""
+        factory = ActorFactory(self.system)
+        factory.protocol = FragileProtocol
+        return connect(factory, 4000).address  # type: ignore[no-any-return]
+
+    def test_visits(self) -> None:
+        """Connections that come and go push out no crash, and stand among the others in their order."""
+        self.crash()
+        self.kept.start()
+        address = self.spawn(Adder)
+        for _ in range(200):
+            self.system.events.emit(ConnectionOpened(address, PEER))
+            self.system.events.emit(ConnectionClosed(address, PEER, "normal"))
+        self.crash()
+        kinds = [kind for kind, _ in self.kinds()]
+        self.assertEqual(kinds, ["crashed", *["opened", "closed"] * (VISITS // 2), "crashed"])
+        self.assertEqual([one.serial for one in self.kept.since(399)], [400, 401, 402])
 
     def test_only_while_watched(self) -> None:
         """That connections come and go is kept while somebody watches, and else nobody listens."""

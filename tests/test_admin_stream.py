@@ -17,8 +17,9 @@ from twisted.web.resource import Resource
 from echoactor import ChildSpec, EchoFactory
 from echoactor.admin.access import Access
 from echoactor.admin.page import page_parts
+from echoactor.admin.recorder import KEPT
 from echoactor.admin.site import STALL, STREAMS, Site
-from echoactor.admin.stream import BYTES_PER_SECOND, EVENTS
+from echoactor.admin.stream import BYTES_PER_SECOND
 from echoactor.admin.watch import Watch
 from echoactor.events import ConnectionRefused
 from echoactor.figures import Figures
@@ -116,7 +117,9 @@ class StreamTests(StreamTestCase):
         self.look()
         self.look()
         sent = [one for event in self.events(wire) for one in event.get("events", ())]
-        self.assertEqual([one[0] for one in sent], list(range(1006 - EVENTS, 1006)))
+        self.assertEqual([one[0] for one in sent], list(range(1006 - KEPT, 1006)))
+        [event] = self.events(self.open("/events?since=1003"))
+        self.assertEqual([one[0] for one in event["events"]], [1004, 1005])
 
     def test_slow(self) -> None:
         """A watcher that does not read is sent nothing, and is cut off after a while; others go on."""

@@ -26,8 +26,11 @@ class QueryTests(ActorTestCase):
 
     def test_all(self) -> None:
         """Each field is read."""
-        query = "open=a1,c2.ff&shut=a3&actor=a7&search=%20Echo&order=newest&first=40&rows=25"
-        expected = View(frozenset(("a1", "c2.ff")), frozenset(("a3",)), "a7", "echo", "newest", 40, 25)
+        query = (
+            "open=a1,c2.ff&shut=a3&actor=a7&search=%20Echo&order=newest&first=40&rows=25&held=9,x,8&since=5"
+        )
+        opened, shut = frozenset(("a1", "c2.ff")), frozenset(("a3",))
+        expected = View(opened, shut, "a7", "echo", "newest", 40, 25, (9, 8), 5)
         self.assertEqual(self.view(query), expected)
 
     def test_nonsense(self) -> None:
@@ -43,6 +46,7 @@ class QueryTests(ActorTestCase):
         keys = ",".join(f"a{number}" for number in range(10 * KEYS))
         self.assertEqual(len(self.view(f"open={keys}").opened), KEYS)
         self.assertLess(len(self.view("search=" + "x" * 100_000).search), 101)
+        self.assertEqual(len(self.view("held=" + "1," * 1000).held), MOST_ROWS)
 
 
 class ConnectionsTests(ActorTestCase):
@@ -82,7 +86,7 @@ class ConnectionsTests(ActorTestCase):
         self.assertEqual(seen, {"all": 10, "found": 10, "first": 0, "rows": [row]})
 
     def test_orders(self) -> None:
-        """The busiest, largest, newest or oldest come first, and others in the order they came."""
+        """The busiest lately, largest, newest or oldest come first, and others in the order they came."""
         before = Sample(self.system, None)
         self.count(2, 10, 0)
         self.clock.advance(1)
@@ -91,10 +95,16 @@ class ConnectionsTests(ActorTestCase):
         self.clock.advance(1)
         sample = Sample(self.system, middle)
         rest = [4000, 4001, 4003, 4004, 4005, 4006, 4008, 4009]
-        self.assertEqual(self.ports(sample, order="rate"), [4007, *rest[:2], 4002, *rest[2:]])
+        self.assertEqual(self.ports(sample, order="rate"), [4002, 4007, *rest])
         self.assertEqual(self.ports(sample, order="bytes"), [4002, 4007, *rest])
         self.assertEqual(self.ports(sample, order="newest"), list(range(4009, 3999, -1)))
         self.assertEqual(self.ports(sample, order="oldest"), list(range(4000, 4010)))
+        for _ in range(5):
+            self.count(7, 0, 5 + self.counts[self.protocols[7].address][1])
+            self.clock.advance(1)
+            sample = Sample(self.system, sample)
+        self.assertEqual(self.ports(sample, order="rate")[:2], [4007, 4002])
+        self.assertEqual(sample.connections[self.protocols[7].address.number].rate, 5)
 
     def test_a_part(self) -> None:
         """Only what fits is there."""
@@ -103,11 +113,20 @@ class ConnectionsTests(ActorTestCase):
         self.assertEqual(self.ports(sample, order="oldest", first=8, rows=3), [4008, 4009])
         self.assertEqual(self.ports(sample, first=100), [])
 
+    def test_held(self) -> None:
+        """Those that are asked for by number are there in that order, whoever comes first by now."""
+        numbers = [self.protocols[place].address.number for place in (7, 2, 5)]
+        sample = Sample(self.system, None)
+        self.assertEqual(self.ports(sample, order="newest", held=(*numbers, 999)), [4007, 4002, 4005])
+        self.assertEqual(self.ports(sample, search=":4001", held=tuple(numbers[:1])), [4007])
+
     def test_search(self) -> None:
         """A connection is found by a part of its peer, class or address."""
         sample = Sample(self.system, None)
         self.assertEqual(self.ports(sample, search=":4007"), [4007])
         self.assertEqual(len(self.ports(sample, search="echoprotocol")), 10)
+        number = self.protocols[3].address.number
+        self.assertEqual(self.ports(sample, search=f"echoprotocol {number}")[0], 4003)
         address = str(self.protocols[5].address).lower()
         self.assertEqual(self.ports(sample, search=address), [4005])
         self.assertEqual(connections_in(sample, View(search="x"))["found"], 0)
@@ -181,7 +200,7 @@ class DetailsTests(ActorTestCase):
         self.assertTrue(text.startswith("ValueError: xxx"))
         self.assertEqual((len(text), len(traceback)), (300, TRACEBACK))
         gone = self.details(f"a{address.number}")
-        self.assertEqual((gone["state"], gone["crash"]), ("gone", details["crash"]))
+        self.assertEqual((gone["state"], gone["name"], gone["crash"]), ("gone", "one", details["crash"]))
 
     def test_gone(self) -> None:
         """Of an actor that never was there is nothing to tell."""

@@ -126,6 +126,15 @@ class WatchTests(ActorTestCase):
         self.assertAlmostEqual(self.figures()["period"], PERIOD, delta=0.11)
         self.assertEqual((self.figures()["actors"], self.figures()["waiting"]), (1, 0))
 
+    def test_draining(self) -> None:
+        """The figures tell that the system drains."""
+        self.watch.watch(self.eyes)
+        self.assertFalse(self.figures()["draining"])
+        self.system.startService()
+        self.system.stopService()
+        self.next_look()
+        self.assertTrue(self.figures()["draining"])
+
     def test_delay(self) -> None:
         """The delay is that of actors which wait for their turn: the median, and the slowest."""
         adders = [self.spawn(Adder) for _ in range(SAMPLED)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -56,6 +57,8 @@ class ExampleTests(CommandTestCase):
 
     def test_observed(self) -> None:
         """The bakery sells bread, lives through a cat, and shows itself."""
+        ports = runpy.run_path(str(EXAMPLES / "observed.py"))["main"].__defaults__
+        self.assertEqual(ports, ("8086", "9090"))  # what its first lines say of it without arguments
         with self.serving(*self.python("observed.py", "0", "0")):
             client = self.stream()
             client.write(b"bread\nbread\n")

@@ -29,7 +29,7 @@ LOAD_ROOMS = "options figures connection opening client report display command _
 """The same for the load client, which must not be made of what it measures: it imports nothing else."""
 
 ADMIN_ROOMS = """
-    access site health metrics text recorder sample tree view watch stream page observer screen top
+    access site health metrics text sample tree recorder view watch stream page observer screen top
     __init__
 """.split()
 """Of the package ``admin``, likewise. It may import the rooms above as far as ``server``."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import merge
 from typing import Any
 
+from ..address import Address
 from ..events import (
     ActorCrashed,
     ActorRestarted,
@@ -16,13 +18,19 @@ from ..events import (
     DrainFinished,
     DrainStarted,
 )
+from ..supervisor import supervised
 from ..system import ActorSystem
 from .text import peer_in_words, reason_in_words, shown
+from .tree import MOST_ROWS, Node
 
 __all__ = ["Happening", "Recorder"]
 
 KEPT = 100
 """Happenings that are kept: what fits a page, and what a storm of errors needs to be recognised."""
+
+VISITS = 30
+"""Connections that came or went, of those kept: with a place of their own, because
+a busy minute of them would push out the one crash that somebody looks for."""
 
 REASONS = 500
 """Actors whose last crash is kept, with its traceback: a megabyte or two."""
@@ -59,15 +67,18 @@ class Recorder:
     def __init__(self, system: ActorSystem) -> None:
         self._system = system
         self._last: deque[Happening] = deque(maxlen=KEPT)
+        self._visits: deque[Happening] = deque(maxlen=VISITS)
         self._serial = 0
-        self._reasons: OrderedDict[int, object] = OrderedDict()
+        self._reasons: OrderedDict[int, tuple[str, object]] = OrderedDict()
         self._subscribe(
             {
                 ActorCrashed: self._crashed,
                 ActorRestarted: self._restarted,
                 ConnectionRefused: self._refused,
-                DrainStarted: lambda event: self._add("draining", f"{event.connections:,} connections go on"),
-                DrainFinished: lambda event: self._add("drained", f"{event.aborted:,} connections aborted"),
+                DrainStarted: lambda event: self._keep(
+                    "draining", f"{event.connections:,} connections go on"
+                ),
+                DrainFinished: lambda event: self._keep("drained", f"{event.aborted:,} connections aborted"),
             }
         )
         self._watching: list[Callable[[], None]] = []
@@ -84,45 +95,63 @@ class Recorder:
 
     def since(self, serial: int) -> list[Happening]:
         """What has happened after the one of this serial number, and is kept."""
-        missing = min(self._serial - serial, len(self._last))
-        return [self._last[place] for place in range(-missing, 0)]
+        kept = merge(self._last, self._visits, key=lambda happening: happening.serial)
+        return [happening for happening in kept if happening.serial > serial]
 
-    def last_crash(self, number: int) -> object:
-        """Why an actor has crashed, or had crashed before it was restarted; None if it has not."""
+    def last_crash(self, number: int) -> tuple[str, object] | None:
+        """Who an actor is or was, and why it, or the one that it replaces, crashed; None if none has."""
         return self._reasons.get(number)
 
     def _subscribe(self, listeners: dict[type, Callable[[Any], None]]) -> list[Callable[[], None]]:
         subscribe = self._system.events.subscribe
         return [subscribe(kind, listener) for kind, listener in listeners.items()]
 
-    def _add(self, kind: str, text: str, actor: int | None = None) -> None:
+    def _happening(self, kind: str, text: str, number: int | None) -> Happening:
         self._serial += 1
-        time = self._system.reactor.seconds()
-        self._last.append(Happening(self._serial, time, kind, text, actor))
+        return Happening(self._serial, self._system.reactor.seconds(), kind, text, number)
 
-    def _keep_reason(self, number: int, reason: object) -> None:
-        self._reasons[number] = reason
+    def _keep(self, kind: str, text: str, number: int | None = None) -> None:
+        self._last.append(self._happening(kind, text, number))
+
+    def _keep_reason(self, number: int, who: str, reason: object) -> None:
+        self._reasons[number] = who, reason
         if len(self._reasons) > REASONS:
             self._reasons.popitem(last=False)
 
     def _crashed(self, event: ActorCrashed) -> None:
-        self._keep_reason(event.address.number, event.reason)
-        self._add(
-            "crashed", f"{shown(str(event.address))}: {reason_in_words(event.reason)}", event.address.number
-        )
+        who = self._name(event.address)
+        self._keep_reason(event.address.number, who, event.reason)
+        text = f"{who} {shown(str(event.address))}: {reason_in_words(event.reason)}"
+        self._keep("crashed", text.lstrip(), event.address.number)
+
+    def _name(self, address: Address) -> str:
+        """
+        What people call an actor that crashes just now; empty when it cannot be known.
+
+        It is in no list any more, and its registered name is free. But it ends
+        in a turn of its own, and its supervisor has not read of it yet.
+        """
+        cell = self._system.current
+        if cell is None or cell.address != address:
+            return ""
+        parent = None if cell.parent is None else self._system.find(cell.parent)
+        children = () if parent is None else supervised(parent.actor, MOST_ROWS) or ()
+        return Node("", cell, next((child for child in children if child.address == address), None)).name
 
     def _restarted(self, event: ActorRestarted) -> None:
-        self._keep_reason(event.address.number, event.reason)
-        self._add("restarted", f"{shown(event.id)} as {shown(str(event.address))}", event.address.number)
+        self._keep_reason(event.address.number, shown(event.id), event.reason)
+        self._keep("restarted", f"{shown(event.id)} as {shown(str(event.address))}", event.address.number)
 
     def _opened(self, event: ConnectionOpened) -> None:
-        peer = peer_in_words(event.peer)
-        self._add("opened", f"{peer} is {shown(str(event.address))}", event.address.number)
+        self._visit("opened", event, f" is {shown(str(event.address))}")
 
     def _closed(self, event: ConnectionClosed) -> None:
-        peer = peer_in_words(event.peer)
-        self._add("closed", f"{peer}: {reason_in_words(event.reason)}", event.address.number)
+        self._visit("closed", event, f": {reason_in_words(event.reason)}")
+
+    def _visit(self, kind: str, event: ConnectionOpened | ConnectionClosed, text: str) -> None:
+        text = f"{peer_in_words(event.peer)}{text}"
+        self._visits.append(self._happening(kind, text, event.address.number))
 
     def _refused(self, event: ConnectionRefused) -> None:
         peer = peer_in_words(event.peer) if event.peer is not None else "somebody"
-        self._add("refused", f"{peer}: {shown(event.reason)}")
+        self._keep("refused", f"{peer}: {shown(event.reason)}")

@@ -11,6 +11,9 @@ from .text import peer_in_words
 
 __all__ = ["OpenConnection", "Sample"]
 
+NEWS = 0.3
+"""What the last second counts in a connection's pace: half of it is of the last two."""
+
 
 class OpenConnection:
     """
@@ -21,19 +24,22 @@ class OpenConnection:
     :ivar bytes_in: how many came so far.
     :ivar bytes_out: how many went.
     :ivar rate: bytes a second since the sample before, both ways.
+    :ivar pace: the same, over the last samples: by ``rate`` alone, equally busy connections would change
+        places with each sample.
     """
 
-    __slots__ = ("_peer", "bytes_in", "bytes_out", "cell", "rate")
+    __slots__ = ("_peer", "bytes_in", "bytes_out", "cell", "pace", "rate")
 
     def __init__(self, cell: Cell, before: OpenConnection | None, seconds: float) -> None:
         self.cell = cell
         self.bytes_in: int = cell.actor.bytes_in
         self.bytes_out: int = cell.actor.bytes_out
-        self.rate = 0.0
+        self.rate = self.pace = 0.0
         self._peer: str | None = None
         if before is not None:
             self._peer = before._peer
             self.rate = (self.size - before.size) / seconds
+            self.pace = before.pace + NEWS * (self.rate - before.pace)
 
     @property
     def size(self) -> int:

@@ -18,9 +18,6 @@ __all__ = ["Stream", "Streams"]
 BYTES_PER_SECOND = 20_000
 """What a stream is sent at most: after much that was new at once, looks are left out."""
 
-EVENTS = 30
-"""Happenings that are sent at once; of more, the last."""
-
 
 @implementer(IPushProducer)
 class Stream:
@@ -35,7 +32,7 @@ class Stream:
         self._view = view
         self._request = request
         self._sent: dict[str, str] = {}  # what the watcher has
-        self._serial = 0  # of the last happening that it has
+        self._serial = view.since
         self._is_paused = False
         self._rests_until = 0.0
 
@@ -49,7 +46,7 @@ class Stream:
 
     def _news(self) -> bytes:
         seen = self._watch.see(self._view)
-        happenings = self._watch.recorder.since(self._serial)[-EVENTS:]
+        happenings = self._watch.recorder.since(self._serial)
         if happenings:
             self._serial = happenings[-1].serial
             seen["events"] = [[one.serial, one.time, one.kind, one.text, one.actor] for one in happenings]

@@ -32,7 +32,7 @@ TRACEBACK = 3000
 """Letters of a traceback that are shown: its end, which says where it was."""
 
 ORDERS: dict[str, Callable[[OpenConnection], float]] = {
-    "rate": lambda connection: connection.rate,
+    "rate": lambda connection: connection.pace,
     "bytes": lambda connection: connection.size,
     "newest": lambda connection: connection.cell.born or 0.0,
     "oldest": lambda connection: -(connection.cell.born or 0.0),
@@ -48,10 +48,13 @@ class View:
     :ivar opened: keys of the tree below which the viewer wants to see more.
     :ivar shut: keys of the tree that the viewer has shut.
     :ivar actor: key of the actor whose details are shown; empty for none.
-    :ivar search: what the peer, class or address of a connection has in it.
+    :ivar search: what the peer, class, number or address of a connection has in it.
     :ivar order: which connections come first, a key of :data:`ORDERS`.
     :ivar first: how many of them are above the screen.
     :ivar rows: how many fit.
+    :ivar held: the numbers of those to show instead, whatever comes first by now: a row that somebody
+        points at must not be another one when the button is pressed.
+    :ivar since: the serial number of the last happening that the viewer knows.
     """
 
     opened: frozenset[str] = frozenset()
@@ -61,6 +64,8 @@ class View:
     order: str = "rate"
     first: int = 0
     rows: int = 20
+    held: tuple[int, ...] = ()
+    since: int = 0
 
     @classmethod
     def of(cls, query: Mapping[bytes, list[bytes]]) -> View:
@@ -75,7 +80,10 @@ class View:
 
         def number(name: bytes, default: int, most: int) -> int:
             digits = text(name, 8)
-            return min(int(digits), most) if digits.isascii() and digits.isdigit() else default
+            return min(int(digits), most) if is_number(digits) else default
+
+        def is_number(digits: str) -> bool:
+            return digits.isascii() and digits.isdigit()
 
         def keys(name: bytes) -> frozenset[str]:
             return frozenset(filter(None, text(name, KEYS * 20).split(",", KEYS)[:KEYS]))
@@ -89,6 +97,10 @@ class View:
             order if order in ORDERS else "rate",
             number(b"first", 0, 10_000_000),
             number(b"rows", 20, MOST_ROWS),
+            tuple(
+                int(one) for one in text(b"held", 1000).split(",", MOST_ROWS)[:MOST_ROWS] if is_number(one)
+            ),
+            number(b"since", 0, 10**8),
         )
 
 
@@ -102,7 +114,10 @@ def connections_in(sample: Sample, view: View) -> dict[str, Any]:
     found = list(sample.connections.values())
     if view.search:
         found = [connection for connection in found if _fits(connection, view.search)]
-    rows = heapq.nlargest(view.first + view.rows, found, ORDERS[view.order])[view.first :]
+    if view.held:
+        rows = [sample.connections[number] for number in view.held if number in sample.connections]
+    else:
+        rows = heapq.nlargest(view.first + view.rows, found, ORDERS[view.order])[view.first :]
     return {
         "all": len(sample.connections),
         "found": len(found),
@@ -126,8 +141,9 @@ def _row(connection: OpenConnection) -> list[Any]:
 
 
 def _fits(connection: OpenConnection, search: str) -> bool:
-    cell = connection.cell
-    return search in connection.peer or search in cell.kind.lower() or search in str(cell.address).lower()
+    kind, address = connection.cell.kind, connection.cell.address
+    # Class and number as its row has them. One text, because ten thousand are searched in each second.
+    return search in f"{connection.peer}\n{kind} {address.number}\n{address}".lower()
 
 
 def details_of(system: ActorSystem, sample: Sample, recorder: Recorder, key: str) -> dict[str, Any]:
@@ -144,8 +160,9 @@ def details_of(system: ActorSystem, sample: Sample, recorder: Recorder, key: str
     details: dict[str, Any] = {"key": key, "number": number, "state": "gone" if node is None else node.state}
     crash = None if number is None else recorder.last_crash(number)
     if crash is not None:
-        traceback = crash.traceback[-TRACEBACK:] if isinstance(crash, Crash) else ""
-        details["crash"] = [reason_in_words(crash, 300), traceback]
+        who, reason = crash
+        traceback = reason.traceback[-TRACEBACK:] if isinstance(reason, Crash) else ""
+        details |= {"name": who, "crash": [reason_in_words(reason, 300), traceback]}
     if node is None:
         return details
     details |= {"name": node.name, "kind": node.kind}
