@@ -69,6 +69,18 @@ class ServingTests(ObserverTestCase):
         self.assertIn('echoactor_actors{worker="0"}', body)
         self.assertEqual((await self.get(observer, "/"))[0], 200)
 
+    async def test_taken_away(self) -> None:
+        """An observer that is taken out of a system leaves nothing there, and may be put back."""
+        before = dict(self.system.events)
+        observer = self.observe()
+        for _ in range(2):
+            self.assertEqual(await self.get(observer), (200, "ok\n"))
+            self.assertNotEqual(self.system.events, before)
+            await observer.disownServiceParent()
+            self.assertEqual((dict(self.system.events), self.system.samplers), (before, ()))
+            self.assertIsNone(observer.address)
+            observer.setServiceParent(self.system)
+
     async def test_other_processes(self) -> None:
         """Figures of further processes stand beside its own, each with its worker."""
         figures = Figures(self.system)

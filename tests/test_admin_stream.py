@@ -19,7 +19,7 @@ from echoactor.admin.access import Access
 from echoactor.admin.page import page_parts
 from echoactor.admin.recorder import KEPT
 from echoactor.admin.site import STALL, STREAMS, Site
-from echoactor.admin.stream import BYTES_PER_SECOND
+from echoactor.admin.stream import BYTES_PER_SECOND, LIFETIME
 from echoactor.admin.watch import Watch
 from echoactor.events import ConnectionRefused
 from echoactor.figures import Figures
@@ -88,6 +88,16 @@ class StreamTests(StreamTestCase):
         wire = self.open()
         [second] = self.events(wire)
         self.assertIsNone(second["actor"])
+
+    def test_lifetime(self) -> None:
+        """A stream ends after a while, also for who reads nothing, and says that another is to be begun."""
+        wire = self.open()
+        self.pass_time(LIFETIME - 1)
+        self.assertFalse(wire.disconnecting)
+        self.events(wire)
+        self.pass_time(2)
+        self.assertTrue(wire.value().endswith(b"event: again\ndata: {}\n\n"), wire.value())
+        self.assertTrue(wire.disconnecting)
 
     def test_only_what_is_new(self) -> None:
         """Later it is sent what has changed: with nothing going on, figures alone."""

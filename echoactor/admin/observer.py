@@ -102,6 +102,14 @@ class Observer(Service):
         self._listener.open()
         super().startService()
         self.figures.start()
+        self._watch.recorder.listen()
+
+    def disownServiceParent(self) -> Any:
+        """Leave the service that this is under; nothing of the system's is listened to any more."""
+        stopped = super().disownServiceParent()
+        self.figures.close()
+        self._watch.close()
+        return stopped
 
     def stopService(self) -> Deferred[None]:
         """Close the port and all connections."""

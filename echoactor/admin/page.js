@@ -69,6 +69,7 @@ function connect() {
   });
   stream = new EventSource(`events?${query}`);
   stream.onmessage = (message) => show(JSON.parse(message.data));
+  stream.addEventListener("again", connect); // none lasts for ever
   stream.onerror = lost;
 }
 

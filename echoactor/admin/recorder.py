@@ -70,18 +70,29 @@ class Recorder:
         self._visits: deque[Happening] = deque(maxlen=VISITS)
         self._serial = 0
         self._reasons: OrderedDict[int, tuple[str, object]] = OrderedDict()
-        self._subscribe(
-            {
-                ActorCrashed: self._crashed,
-                ActorRestarted: self._restarted,
-                ConnectionRefused: self._refused,
-                DrainStarted: lambda event: self._keep(
-                    "draining", f"{event.connections:,} connections go on"
-                ),
-                DrainFinished: lambda event: self._keep("drained", f"{event.aborted:,} connections aborted"),
-            }
-        )
+        self._listening: list[Callable[[], None]] = []
         self._watching: list[Callable[[], None]] = []
+        self.listen()
+
+    def listen(self) -> None:
+        """Keep what happens from now on, unless that is done already."""
+        if not self._listening:
+            self._listening = self._subscribe(
+                {
+                    ActorCrashed: self._crashed,
+                    ActorRestarted: self._restarted,
+                    ConnectionRefused: self._refused,
+                    DrainStarted: self._draining,
+                    DrainFinished: self._drained,
+                }
+            )
+
+    def close(self) -> None:
+        """Listen to nothing any more."""
+        self.stop()
+        for unsubscribe in self._listening:
+            unsubscribe()
+        self._listening = []
 
     def start(self) -> None:
         """Somebody watches."""
@@ -141,6 +152,12 @@ class Recorder:
     def _restarted(self, event: ActorRestarted) -> None:
         self._keep_reason(event.address.number, shown(event.id), event.reason)
         self._keep("restarted", f"{shown(event.id)} as {shown(str(event.address))}", event.address.number)
+
+    def _draining(self, event: DrainStarted) -> None:
+        self._keep("draining", f"{event.connections:,} connections go on")
+
+    def _drained(self, event: DrainFinished) -> None:
+        self._keep("drained", f"{event.aborted:,} connections aborted")
 
     def _opened(self, event: ConnectionOpened) -> None:
         self._visit("opened", event, f" is {shown(str(event.address))}")

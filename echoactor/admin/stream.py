@@ -19,6 +19,14 @@ BYTES_PER_SECOND = 20_000
 """What a stream is sent at most: after much that was new at once, looks are left out."""
 
 
+LIFETIME = 600.0
+"""Seconds that a stream lasts; then its page begins another. What reads no more is not
+told from what reads: hours of a quiet system fit into the kernel's buffers, and
+few may be open."""
+
+AGAIN = b"event: again\ndata: {}\n\n"
+
+
 @implementer(IPushProducer)
 class Stream:
     """
@@ -35,11 +43,17 @@ class Stream:
         self._serial = view.since
         self._is_paused = False
         self._rests_until = 0.0
+        self._ends = watch.system.reactor.seconds() + LIFETIME
 
     def look(self) -> None:
         """Send what is new. One that does not read now, or was sent much, will see it later."""
         now = self._watch.system.reactor.seconds()
-        if not self._is_paused and now >= self._rests_until:
+        if now >= self._ends:
+            self._watch.leave(self)
+            self._request.unregisterProducer()
+            self._request.write(AGAIN)
+            self._request.finish()
+        elif not self._is_paused and now >= self._rests_until:
             event = self._news()
             self._rests_until = now + len(event) / BYTES_PER_SECOND
             self._request.write(event)

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.python.reflect import safe_repr
 
+from ..log_output import printable
 from ..messages import Crash
 
 __all__ = ["kind_in_words", "peer_in_words", "reason_in_words", "shown"]
@@ -27,9 +28,7 @@ def shown(text: object, longest: int = LONGEST) -> str:
     line = text if isinstance(text, str) else safe_repr(text)
     if len(line) > longest:
         line = line[: longest - 1] + "…"
-    if line.isprintable():
-        return line
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+    return printable(line)
 
 
 def kind_in_words(kind: str) -> str:
@@ -49,6 +48,6 @@ def peer_in_words(peer: Any) -> str:
 
 def reason_in_words(reason: object, longest: int = LONGEST) -> str:
     """An exit reason: of a crash, the exception."""
-    if isinstance(reason, Crash):
+    if type(reason) is Crash:
         return shown(f"{reason.type.removeprefix('builtins.')}: {reason.text}", longest)
     return shown(reason, longest)

@@ -35,6 +35,9 @@ SILENCE = 60.0
 """Seconds without a word after which the server is taken for gone. It says
 something each second, or less often when it has a million actors."""
 
+AGAIN = b"event: again\n"
+"""The last that a stream says when it is time for another one."""
+
 NO_OBSERVER = "says what no observer of this version does"
 
 PAUSE = 1.0
@@ -108,7 +111,7 @@ def _seen(options: Namespace, rows: int) -> Iterator[dict[str, Any]]:
     """
     What the server's stream says, part by part.
 
-    :raises _Trouble: there is no stream, or it has ended.
+    :raises _Trouble: there is no stream, or it has ended, though not as streams do.
     """
     connection, where = _connection(options), shown(options.url)
     try:
@@ -120,6 +123,8 @@ def _seen(options: Namespace, rows: int) -> Iterator[dict[str, Any]]:
             said = response.readline(300).decode("utf-8", "replace").strip()
             raise _Trouble(f"{where}: answers with status {response.status}, no stream: {shown(said)}")
         for line in response:
+            if line == AGAIN:
+                return
             if line.startswith(b"data:"):
                 seen = json.loads(line[5:])
                 if not isinstance(seen, dict):

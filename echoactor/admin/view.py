@@ -10,6 +10,7 @@ from typing import Any
 
 from ..address import Address
 from ..connection import Connection
+from ..log_output import printable
 from ..messages import Crash
 from ..system import ActorSystem
 from .recorder import Recorder
@@ -161,7 +162,7 @@ def details_of(system: ActorSystem, sample: Sample, recorder: Recorder, key: str
     crash = None if number is None else recorder.last_crash(number)
     if crash is not None:
         who, reason = crash
-        traceback = reason.traceback[-TRACEBACK:] if isinstance(reason, Crash) else ""
+        traceback = printable(reason.traceback[-TRACEBACK:], "\n\t") if type(reason) is Crash else ""
         details |= {"name": who, "crash": [reason_in_words(reason, 300), traceback]}
     if node is None:
         return details

@@ -90,6 +90,11 @@ class Watch:
             self._sampling.stop()
             self.recorder.stop()
 
+    def close(self) -> None:
+        """Let nobody look, and listen to nothing, any more."""
+        self.stop()
+        self.recorder.close()
+
     def see(self, view: View) -> dict[str, Any]:
         """
         What a watcher sees, as of the last look.
