@@ -285,6 +285,8 @@ def endpoint_of(
     if by_place <= BEFORE_BACKLOG.get(kind, -1) and not any(one.startswith("backlog=") for one in arguments):
         full += f":backlog={backlog}"
     try:
+        if kind == "stdio":
+            raise ValueError("the endpoint type 'stdio' is no place where clients could come")
         endpoint: IStreamServerEndpoint = serverFromString(reactor, full)
     except Exception as error:  # each parser raises what it likes
         why = f"{description!r} cannot be used: {_why_not(error)}"

@@ -199,7 +199,7 @@ class DetailsTests(ActorTestCase):
         text, traceback = details["crash"]
         self.assertTrue(text.startswith("ValueError: xxx"))
         self.assertEqual(len(text), 300)
-        self.assertTrue(traceback.endswith("x" * 99 + r"\u202e\x1b[31m"), traceback[-120:])
+        self.assertTrue(traceback.rstrip().endswith("x" * 99 + r"\u202e\x1b[31m"), traceback[-120:])
         self.assertLess(len(traceback), TRACEBACK + 20)
         gone = self.details(f"a{address.number}")
         self.assertEqual((gone["state"], gone["name"], gone["crash"]), ("gone", "one", details["crash"]))

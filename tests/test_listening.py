@@ -340,6 +340,7 @@ class EndpointTests(SynchronousTestCase):
             ("systemd:domain=INET:index=0", "no such socket was handed in"),
             ("", "endpoint"),
             (":", "endpoint"),
+            ("stdio:", "no place where clients could come; an endpoint is written like tcp:8080"),
         ):
             with self.assertRaises(ValueError) as caught:
                 endpoint_of(MemoryReactorClock(), description)

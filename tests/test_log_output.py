@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from echoactor import log_output
 from echoactor.log_output import FORMATS, KINDS, RATION, Rationed, as_json, as_text, choose, printable
 
 HOSTILE = "\x1b[2J\x1b[31mred\r\n2026-01-01 forged line\u202e\x9b\x00"
@@ -156,6 +157,8 @@ class RationTests(SynchronousTestCase):
 class ChoiceTests(SynchronousTestCase):
     def test_twist(self) -> None:
         """Under twist, the format is set for it, with its own file."""
+        waiting: list[Any] = []
+        self.patch(log_output, "in_a_second", waiting.append)
         twist: dict[str, Any] = {"fileLogObserverFactory": FileLogObserver, "logFormat": "json"}
         self.assertEqual(choose(None, twist), "json")
         file = io.StringIO()
@@ -165,6 +168,7 @@ class ChoiceTests(SynchronousTestCase):
         self.assertEqual(
             [json.loads(line)["message"] for line in file.getvalue().splitlines()], ["same"] * RATION
         )
+        self.assertEqual(len(waiting), 1)
 
     def test_conflicts(self) -> None:
         """A format does not go with twistd's syslog, nor with an observer of the user's own."""
