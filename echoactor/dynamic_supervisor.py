@@ -11,7 +11,7 @@ from .address import Address
 from .children import Child
 from .errors import ChildError, SpecError
 from .specs import ChildSpec, DynamicSupervisorSpec
-from .supervisor import Request, Supervising
+from .supervising import Request, Supervising
 
 __all__ = ["Adopt", "DynamicSupervisor"]
 

@@ -9,7 +9,7 @@ from .address import Address
 from .cell import Cell
 from .children import ChildInfo
 from .runtime import Runtime
-from .supervisor import supervised
+from .supervising import supervised
 
 __all__ = ["ActorInfo", "SystemInfo", "Tree", "actor_info", "system_info", "tree_of"]
 

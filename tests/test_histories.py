@@ -23,7 +23,7 @@ from echoactor import (
 )
 from echoactor.cell import AWAITING
 from echoactor.errors import ActorError
-from echoactor.supervisor import supervised
+from echoactor.supervising import supervised
 from echoactor.testing import Simulation, replay
 
 SEEDS = 2000

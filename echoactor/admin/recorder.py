@@ -18,7 +18,7 @@ from ..events import (
     DrainFinished,
     DrainStarted,
 )
-from ..supervisor import supervised
+from ..supervising import supervised
 from ..system import ActorSystem
 from .text import peer_in_words, reason_in_words, shown
 from .tree import MOST_ROWS, Node

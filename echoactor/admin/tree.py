@@ -14,7 +14,7 @@ from ..cell import DEAD, Cell
 from ..children import ChildInfo
 from ..connection import Connection
 from ..dynamic_supervisor import DynamicSupervisor
-from ..supervisor import count_supervised, supervised
+from ..supervising import count_supervised, supervised
 from .sample import Sample
 from .text import kind_in_words, peer_in_words, shown
 
