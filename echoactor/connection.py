@@ -10,6 +10,7 @@ from twisted.internet.interfaces import ISSLTransport
 from twisted.python.failure import Failure
 
 from .actor import Actor
+from .cell import DOOMED
 from .dynamic_supervisor import Adopt
 from .events import ConnectionClosed, ConnectionOpened, ConnectionReady
 from .messages import EndOfInput, Shutdown, is_error
@@ -131,6 +132,16 @@ class Connection(Actor):
         return self.transport.messages_out
 
     # From the reactor
+
+    def begin(self) -> None:
+        """Have its first step, ahead of what was sent to it already."""
+        cell = self._actor_cell
+        if cell.arrived is not None or cell.life is DOOMED:
+            cell.arrived = [_FromPeer(self.made, None, 0), *(cell.arrived or ())]
+            cell.begin()
+        else:
+            cell.begin()
+            self.take_in(self.made, None)
 
     def take_in(self, handle: Callable[[Any], Any], argument: object) -> None:
         """Handle at once if nothing is ahead, else queue."""

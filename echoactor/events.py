@@ -167,7 +167,7 @@ class DrainStarted:
 @dataclass(frozen=True, slots=True)
 class DrainFinished:
     """
-    A server has no connection any more.
+    A server has no connection any more. One that is started again while it drains tells nothing.
 
     :ivar aborted: how many had to be aborted, when the time was over.
     """

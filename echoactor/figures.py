@@ -6,7 +6,7 @@ import os
 import resource
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
@@ -99,11 +99,15 @@ class Figures:
         self._delays = Delays(system, self.delay.add)
         self._tick: IDelayedCall | None = None
         self._subscriptions: list[Callable[[], None]] = []
+        self._open: dict[int, Connection] = {}
         self._count()
 
     def start(self) -> None:
-        """Begin to sample the delay and the lag; count again, after :meth:`close`."""
+        """Begin to sample the delay and the lag; count on, after :meth:`close`."""
+        before = self.traffic()
         self._count()
+        for name, number in self.traffic().items():  # what was done meanwhile is not counted
+            self._counts[name] -= number - before[name]
         if self._tick is None:
             self._delays.start()
             self._wait()
@@ -121,6 +125,8 @@ class Figures:
         for unsubscribe in self._subscriptions:
             unsubscribe()
         self._subscriptions = []
+        self._counts.update(_traffic_of(self._open.values()))
+        self._open = {}
 
     def traffic(self) -> dict[str, int]:
         """
@@ -128,11 +134,8 @@ class Figures:
 
         :returns: ``bytes_in``, ``bytes_out``, ``messages_in``, ``messages_out``.
         """
-        traffic = {name: self._counts[name] for name in TRAFFIC}
-        for connection in self._open.values():
-            for name in TRAFFIC:
-                traffic[name] += getattr(connection, name)
-        return traffic
+        still_open = _traffic_of(self._open.values())
+        return {name: self._counts[name] + still_open[name] for name in TRAFFIC}
 
     def snapshot(self) -> dict[str, Any]:
         """
@@ -226,6 +229,15 @@ class Figures:
         # Also where few messages take turns, as in an echo: what would one sent now have to wait?
         self._delays.probe()
         self._wait()
+
+
+def _traffic_of(connections: Iterable[Connection]) -> dict[str, int]:
+    """What they have received and sent."""
+    traffic = dict.fromkeys(TRAFFIC, 0)
+    for connection in connections:
+        for name in TRAFFIC:
+            traffic[name] += getattr(connection, name)
+    return traffic
 
 
 def count_descriptors() -> int:

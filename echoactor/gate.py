@@ -93,7 +93,7 @@ class Gate:
 
     def wait_for(self, count: int) -> Deferred[None]:
         """Fires when no more than ``count`` connections are open, at once if that is so."""
-        reached: Deferred[None] = Deferred()
+        reached: Deferred[None] = Deferred(lambda cancelled: self._waiting.remove((count, cancelled)))
         self._waiting.append((count, reached))
         self._tell_waiting()
         return reached

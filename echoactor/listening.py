@@ -105,6 +105,7 @@ class Listener:
         self._gate = gate
         self._timers = timers
         self._wanted = False  # open, or about to be
+        self._is_opening = False
         self._closing: Deferred[None] | None = None  # while the port closes
         self._back_off: Timer | None = None
         self._read: Callable[[], Any] | None = None  # the port's own doRead
@@ -113,22 +114,18 @@ class Listener:
 
     def open(self) -> None:
         """
-        Open the port, unless it is open already.
+        Open the port, unless it is open. One that still closes is opened again when it has closed.
 
-        :raises ListenError: it cannot be opened; the text names the endpoint and the cause.
+        :raises ListenError: it cannot be opened; the text names the endpoint and the cause. What shows
+            later only is logged.
         """
         if self._wanted:
             return
         self._wanted = True
-        failures: list[Failure] = []
-        opening = self._when_closed().addCallback(lambda _: self._endpoint.listen(self._factory))
-        opening.addErrback(self._try_without_stale_file)
-        opening.addCallbacks(self._opened, failures.append)
-        if failures:
-            self._wanted = False
-            raise ListenError(f"cannot listen on {self._description}: {cause_of(failures[0])}")
-        # An endpoint that takes its time has nobody to raise to any more.
-        opening.addCallback(lambda _: self._log_late(failures))
+        if self._closing is None and not self._is_opening:  # else it goes on when that is over
+            failure = self._listen()
+            if failure is not None:
+                raise ListenError(f"cannot listen on {self._description}: {cause_of(failure)}")
 
     def close(self) -> Deferred[Any]:
         """
@@ -137,19 +134,12 @@ class Listener:
         :returns: a Deferred that fires when it is closed.
         """
         self._wanted = False
-        port, self.port = self.port, None
         if self._back_off is not None:
             self._back_off.cancel()
             self._back_off = None
-        if port is None:
-            return self._when_closed()
-        closed = self._closing = Deferred()
-        closing: Deferred[Any] = maybeDeferred(port.stopListening).addErrback(self._log_not_closed)
-        closing.addCallback(self._is_closed, closed)
-        return self._when_closed()
-
-    def _when_closed(self) -> Deferred[Any]:
-        """Fires when a port that closes has closed: its address is taken until then."""
+        port, self.port = self.port, None
+        if port is not None:
+            self._stop(port)
         waiting: Deferred[Any] = Deferred()
         if self._closing is None:
             waiting.callback(None)
@@ -157,13 +147,43 @@ class Listener:
             self._closing.addCallback(waiting.callback)
         return waiting
 
-    def _is_closed(self, _: object, closed: Deferred[None]) -> None:
+    def _listen(self) -> Failure | None:
+        """Ask the endpoint for its port; returns what is wrong, if that shows at once."""
+        failures: list[Failure] = []
+        opening = self._endpoint.listen(self._factory)
+        opening.addErrback(self._try_without_stale_file)
+        opening.addCallbacks(self._opened, failures.append)
+        if failures:
+            self._wanted = False
+            return failures[0]
+        self._is_opening = True
+        # An endpoint that takes its time has nobody to raise to any more.
+        opening.addCallback(lambda _: self._has_tried(failures))
+        return None
+
+    def _has_tried(self, failures: list[Failure]) -> None:
+        self._is_opening = False
+        for failure in failures:
+            self._wanted = False
+            self._log_not_opened(failure)
+
+    def _stop(self, port: Any) -> None:
+        """Close it. Its address is taken until it has closed."""
+        closed = self._closing = Deferred()
+        closing: Deferred[Any] = maybeDeferred(port.stopListening).addErrback(self._log_not_closed)
+        closing.addCallback(lambda _: self._has_closed(closed))
+
+    def _has_closed(self, closed: Deferred[None]) -> None:
         self._closing = None
         closed.callback(None)
+        if self._wanted and self.port is None and self._closing is None and not self._is_opening:
+            failure = self._listen()
+            if failure is not None:
+                self._log_not_opened(failure)
 
     def _opened(self, port: Any) -> None:
         if not self._wanted:  # closed meanwhile
-            port.stopListening()
+            self._stop(port)
             return
         self.port = port
         if _can_be_gated(port):
@@ -235,12 +255,9 @@ class Listener:
         path.unlink(missing_ok=True)
         return self._endpoint.listen(self._factory)
 
-    def _log_late(self, failures: list[Failure]) -> None:
-        for failure in failures:
-            self._wanted = False
-            _log.error(
-                "cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=cause_of(failure)
-            )
+    def _log_not_opened(self, failure: Failure) -> None:
+        why = cause_of(failure)
+        _log.error("cannot listen on {endpoint}: {cause}", endpoint=self._description, cause=why)
 
     def _log_not_closed(self, failure: Failure) -> None:
         _log.failure("{endpoint} could not be closed", failure, endpoint=self._description)
@@ -285,7 +302,7 @@ def endpoint_of(
     if by_place <= BEFORE_BACKLOG.get(kind, -1) and not any(one.startswith("backlog=") for one in arguments):
         full += f":backlog={backlog}"
     try:
-        if kind == "stdio":
+        if kind == "stdio":  # Twisted knows it
             raise ValueError("the endpoint type 'stdio' is no place where clients could come")
         endpoint: IStreamServerEndpoint = serverFromString(reactor, full)
     except Exception as error:  # each parser raises what it likes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from math import isfinite
 from time import time
@@ -100,6 +101,14 @@ def _is_plain(value: object) -> bool:
 FORMATS: dict[str, Callable[[LogEvent], str | None]] = {"text": as_text, "json": as_json}
 
 
+@dataclass(slots=True)
+class _Seen:
+    """How many lines of a kind there were in this second, and the first that was left out."""
+
+    count: int = 0
+    left_out: str = ""
+
+
 @implementer(ILogObserver)
 class Rationed:
     """
@@ -121,8 +130,8 @@ class Rationed:
         self._observer = observer
         self._in_a_second = in_a_second
         self._second = 0
-        self._counts: dict[tuple[str, ...], int] = {}
-        self._left_out: dict[tuple[str, ...], str] = {}  # the first of those that were
+        self._is_due = False  # something was left out in this second
+        self._seen: dict[tuple[str, ...], _Seen] = {}
 
     def __call__(self, event: LogEvent) -> None:
         """Take an event."""
@@ -132,14 +141,17 @@ class Rationed:
             self._tell(event["log_time"])
         if event.get("log_level") is not LogLevel.debug:
             kind = _kind_of(event)
-            if kind not in self._counts and len(self._counts) >= KINDS:
+            if kind not in self._seen and len(self._seen) >= KINDS:
                 kind = ("", OTHERS)
-            count = self._counts[kind] = self._counts.get(kind, 0) + 1
-            if count > RATION:
-                if not self._left_out and self._in_a_second is not None:
+            seen = self._seen.setdefault(kind, _Seen())
+            seen.count += 1
+            if seen.count > RATION:
+                if not seen.left_out:
+                    text = "" if kind[1] is OTHERS else formatEvent(event)
+                    seen.left_out = text[:LONGEST] or OTHERS
+                if not self._is_due and self._in_a_second is not None:
                     self._in_a_second(lambda: self._tell_late(second))
-                if kind not in self._left_out:
-                    self._left_out[kind] = OTHERS if kind[1] is OTHERS else formatEvent(event)[:LONGEST]
+                self._is_due = True
                 return
         self._observer(event)
 
@@ -150,19 +162,20 @@ class Rationed:
 
     def _tell(self, now: float) -> None:
         """A second is over: tell what was left out in it."""
-        counts, self._counts = self._counts, {}
-        left_out, self._left_out = self._left_out, {}
-        for kind, text in left_out.items():
-            self._observer(
-                {
-                    "log_format": "{count} more like this: {text}",
-                    "log_level": LogLevel.warn,
-                    "log_namespace": kind[0],
-                    "log_time": now,
-                    "count": counts[kind] - RATION,
-                    "text": text,
-                }
-            )
+        all_seen, self._seen = self._seen, {}
+        self._is_due = False
+        for kind, seen in all_seen.items():
+            if seen.left_out:
+                self._observer(
+                    {
+                        "log_format": "{count} more like this: {text}",
+                        "log_level": LogLevel.warn,
+                        "log_namespace": kind[0],
+                        "log_time": now,
+                        "count": seen.count - RATION,
+                        "text": seen.left_out,
+                    }
+                )
 
 
 def _kind_of(event: LogEvent) -> tuple[str, ...]:

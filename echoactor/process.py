@@ -183,11 +183,13 @@ class Worker(Actor):
 
     def _check(self) -> None:
         """See whether it answers; what it has not answered since the last look, it does not."""
+        if self._workers.is_draining:
+            return
         asked = self._asked[0] if self._asked else None
         if asked is None:
             self._order(Ping(), lambda _: None)
             asked = self._asked[0]
-        is_mute = asked is self._oldest and not self._workers.is_draining
+        is_mute = asked is self._oldest
         self._oldest = asked
         if is_mute and not self._is_mute:
             self._workers.listens_no_more(self._number)

@@ -77,7 +77,7 @@ class ActorProtocol(Actor, Protocol):
         if hasattr(transport, "setTcpNoDelay"):
             # Else a second small answer waits until the peer acknowledges the first: 40 ms, mostly.
             transport.setTcpNoDelay(True)
-        self.__connection.take_in(self.__connection.made, None)
+        self.__connection.begin()
 
     def dataReceived(self, data: bytes) -> None:
         """The peer sent ``data``; see ``IProtocol``."""

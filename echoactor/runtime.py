@@ -14,7 +14,7 @@ from . import signals
 from .actor import Actor, is_actor_class, is_coroutine_function
 from .address import Address
 from .calls import start_call, wait_for_end, wait_for_start
-from .cell import DEAD, DOOMED, RUNNABLE, WAITING, Cell
+from .cell import DEAD, RUNNABLE, WAITING, Cell
 from .delayed import MessageTimer
 from .errors import (
     ActorExit,
@@ -176,7 +176,7 @@ class Runtime(Turns):
 
     def adopt(self, actor: Actor, kind: type[AnyCallbackCell]) -> AnyCallbackCell:
         """
-        Make an actor of an object that exists already; for connections.
+        Make an actor of an object that exists already; for connections. It waits for its cell's ``begin``.
 
         :param kind: the class of its cell.
         :raises SystemStopped: the system is stopping or has stopped.
@@ -187,18 +187,8 @@ class Runtime(Turns):
         actor._actor_cell = cell
         cell.born = self.reactor.seconds()
         self._cells[number] = cell
-        try:
-            if ActorSpawned in self.events:
-                self.events.emit(ActorSpawned(cell.address))
-        finally:
-            # Only now, because what a listener sends must not be its first step.
-            early, cell.arrived = cell.arrived, None
-            if cell.life is DOOMED:
-                self.enqueue(cell)
-            else:
-                cell.life = WAITING
-            for message in early or ():
-                self.send_later(cell.address, message, 0, repeat=False)
+        if ActorSpawned in self.events:
+            self.events.emit(ActorSpawned(cell.address))
         return cell
 
     def _furnish(

@@ -45,6 +45,15 @@ class CallbackCell(Cell):
             self.raised(error)
         return handled
 
+    def begin(self) -> None:
+        """Take part, after an adoption: with what was sent meanwhile, by those who heard of it at once."""
+        if self.arrived is None and self.life is NEW:
+            self.life = WAITING
+            return
+        if self.life is NEW:
+            self.life = RUNNABLE
+        self.system.enqueue(self)  # one that is doomed ends in its turn
+
     def handle_now(self, handle: Callable[[Any], Any], message: object) -> bool:
         """
         Let ``handle(message)`` be a step of this actor, within this call.

@@ -145,7 +145,7 @@ class Probe(Actor):
     def __init__(self, system: ClockSystem) -> None:
         self.messages: list[Any] = []
         self._moments = system._moments
-        system.adopt(self, CallbackCell)
+        system.adopt(self, CallbackCell).begin()
         self.trap_exits = True
 
     def receive(self, message: Any) -> None:

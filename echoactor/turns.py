@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from .timers import Timers
 
@@ -74,6 +74,7 @@ class Turns:
         self._awake = False  # a turn is scheduled, or going on
         self.samplers: tuple[Sampler, ...] = ()
         self.enqueue = self._enqueue_and_wake
+        self._scheduled: IDelayedCall  # the next turn; of it, samplers learn when it was
 
     def count_runnable(self) -> int:
         """How many have a turn coming."""
@@ -122,7 +123,7 @@ class Turns:
             finally:
                 self._look(share - left, None)
             budget -= share - left
-            share = min(2 * share, LOOK)
+            share = min(2 * share, LOOK, budget)
 
     def _look(self, handled: int, since: float | None) -> None:
         waiting = len(self._run_queue)

@@ -134,9 +134,11 @@ class Orders(Actor):
             case Suspend():
                 await self._server.suspend()
             case Reload():
-                if self._access_log is not None:
-                    self._access_log.reopen()
-                self._server.reload()
+                try:
+                    if self._access_log is not None:
+                        self._access_log.reopen()
+                finally:  # each, whatever is wrong with the other
+                    self._server.reload()
                 _log.info("reloaded")
             case Ping():
                 pass

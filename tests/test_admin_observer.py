@@ -206,13 +206,15 @@ class RefusalTests(ObserverTestCase):
         self.assertIn("`token_file` is needed", self.why("tcp:0", certificate=certificate))
 
     def test_bad_values(self) -> None:
-        """Each wrong value is named."""
+        """Each wrong value is named, and an observer that cannot be leaves nothing behind."""
+        before = dict(self.system.events)
         self.assertRegex(self.why(65536), "^endpoint: 65536 is not a number from 0 to 65535$")
         for endpoint in ("tcp:x:interface=127.0.0.1", "", "-1", "127.0.0.1:9090", "localhost:9090"):
             self.assertRegex(self.why(endpoint), f"^endpoint: '{endpoint}' cannot be used")
         self.assertRegex(self.why(0, token_file="/nowhere"), "^token_file: '/nowhere': No such file")
         self.assertRegex(self.why(0, client_ca="ca.pem"), "^client_ca: 'ca.pem' needs `certificate`")
         self.assertRegex(self.why(0, certificate="/nowhere"), "^certificate: '/nowhere': No such file")
+        self.assertEqual(dict(self.system.events), before)
 
     def test_taken(self) -> None:
         """A port that is taken is an error that names it, and nothing is left behind."""

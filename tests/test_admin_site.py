@@ -129,6 +129,7 @@ class AnswerTests(SiteTestCase):
             (b"http://localhost/", 200),
             (b"http://localhost", 200),
             (b"http://x/nowhere", 404),
+            (b"/x://y/", 404),
         ):
             self.assertEqual(self.fetch(GET.replace(b"/ ", path + b" ", 1))[0], wanted, path)
 

@@ -212,6 +212,29 @@ class ConnectionFiguresTests(ConnectionTestCase):
             look()
         self.assertEqual(seen, [(5, 1), (5, 1), (5, 0), (10, 1), (10, 0), (10, 0)])
 
+    def test_closed_for_a_while(self) -> None:
+        """What is done while nobody counts is not counted, and nothing that was is lost."""
+        clients = [self.connect(EchoProtocol) for _ in range(2)]
+        figures = Figures(self.system)
+        self.addCleanup(figures.close)
+
+        def send() -> int:
+            for client in clients:
+                client.sendall(b"hello")
+            for _ in range(3):
+                self.poll()
+            count: int = figures.snapshot()["bytes"]["in"]
+            return count
+
+        seen = [send()]
+        figures.close()
+        seen.append(send())
+        clients.pop().close()
+        self.poll()
+        figures.start()
+        seen += [figures.snapshot()["bytes"]["in"], send()]
+        self.assertEqual(seen, [10, 10, 10, 15])
+
     def test_made_later(self) -> None:
         """Connections that are open already when the figures are made are in them."""
         client = self.connect(EchoProtocol)

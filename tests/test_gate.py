@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoactor import ServerOptions
@@ -80,6 +81,15 @@ class GateTests(SynchronousTestCase):
         it = gate()
         it.is_open = False
         self.assertEqual((it.admit(ONE), it.count), ("the server stops", 0))
+
+    def test_waiting_no_more(self) -> None:
+        """Who cancels the wait is forgotten."""
+        it = gate()
+        it.admit(None)
+        waiting = it.wait_for(0)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.assertEqual(it._waiting, [])
 
     def test_wait_for(self) -> None:
         """One can wait until no more than so many are left; at once, if that is so."""

@@ -343,18 +343,22 @@ class ConnectionTests(WireTestCase):
 
     def test_first_step_of_one_made_by_an_actor(self) -> None:
         """The same, where an actor is current: nothing is lost, and connectionMade is first."""
-        self.system.events.subscribe(ActorSpawned, lambda event: event.address.send("welcome"))
+        for number in range(2):
+            self.system.events.subscribe(
+                ActorSpawned, lambda event, number=number: event.address.send(f"welcome {number}")
+            )
         servers: list[Any] = []
 
         class Connects(Recorder):
             def receive(self, message: Any) -> None:
                 if message == "connect":
                     servers.append(connect())
+                    servers[0].address.send("later")
 
         connect = self.connect
         self.spawn(Connects, []).send("connect")
         self.settle()
-        self.assertEqual(servers[0].log, ["made", "welcome"])
+        self.assertEqual(servers[0].log, ["made", "welcome 0", "welcome 1", "later"])
 
     def test_killed_at_once(self) -> None:
         """A connection that somebody kills when hearing of it is gone."""

@@ -6,6 +6,7 @@ import errno
 from typing import Any
 
 from twisted.application.service import MultiService
+from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionRefusedError
@@ -420,6 +421,9 @@ class SuspendTests(RealTestCase):
         fixed = self.start(ServerOptions(port=number, interface="127.0.0.1"))
         [address] = fixed.addresses
         suspended = fixed.suspend()
+        for _ in range(2):  # once or more often
+            fixed.resume()
+            fixed.suspend()
         fixed.resume()
         await suspended
         await deferLater(reactor, 0, lambda: None)
@@ -428,6 +432,10 @@ class SuspendTests(RealTestCase):
         client.transport.write(b"hello")
         self.assertEqual(await client.read(5), b"hello")
         client.transport.loseConnection()
+        fixed.suspend()
+        fixed.resume()
+        await fixed.suspend()
+        self.assertEqual([one for one in reactor.getReaders() if isinstance(one, tcp.Port)], [])
 
     async def test_resume_a_taken_port(self) -> None:
         """A port that somebody else has taken meanwhile cannot be resumed, and the error says so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from echoactor import Actor, Address, CoroutineActor, Crash, Down, Exit
@@ -314,6 +315,14 @@ class ExitTests(SignalTestCase):
         self.assertEqual(self.alive(one, linked, trapping), [False, False, True])
         self.assertIs(got[0].reason, hostile)
         self.assertIs(self.failureResultOf(pending, CalleeExited).value.reason, hostile)
+
+    def test_reason_that_is_gone(self) -> None:
+        """A reason that cannot even be asked for its class hinders no sender of the next signal."""
+        one = self.spawn(Linked, [])
+        one.exit(weakref.proxy(type("Gone", (), {})()))
+        one.exit("second")
+        self.settle()
+        self.assertEqual((self.alive(one), self.flushLoggedErrors()), ([False], []))
 
     def test_dead_address(self) -> None:
         """A signal to a dead address does nothing."""

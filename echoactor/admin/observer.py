@@ -71,15 +71,16 @@ class Observer(Service):
                 f"endpoint: {why}, or `client_ca`; a number alone is a port of this machine only"
             )
         self._access = Access(token_file, hosts)
+        self._certificates: Certificates | None = None
+        if certificate is not None:
+            options = ServerOptions(tls_port=0, certificate=certificate, client_ca=client_ca)
+            self._certificates = Certificates(options)
         self._others = others
         self.figures = Figures(system)
         self._watch = Watch(self.figures, has_others=others is not None)
         self._site = Site(self._tree(system), self._access, system.timers, system.reactor)
         factory: IProtocolFactory = self._site
-        self._certificates: Certificates | None = None
-        if certificate is not None:
-            options = ServerOptions(tls_port=0, certificate=certificate, client_ca=client_ca)
-            self._certificates = Certificates(options)
+        if self._certificates is not None:
             factory = self._certificates.factory(factory, system.reactor)
         self._listener = Listener(where, factory, f"admin, {description}", self._site.gate, system.timers)
 

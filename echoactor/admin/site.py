@@ -114,7 +114,7 @@ class Request(server.Request):
         if self._has_body:
             return
         _, scheme, rest = self.path.partition(b"://")
-        if scheme:  # a proxy asks by the whole URL
+        if scheme and not self.path.startswith(b"/"):  # a proxy asks by the whole URL
             self.path = b"/" + rest.partition(b"/")[2]
         elif self.path == b"*":  # Twisted would answer that itself, whoever asks
             self.path = b"/*"
