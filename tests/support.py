@@ -157,6 +157,13 @@ class Adder(Actor):
                 raise error
 
 
+class Stuck(Actor):
+    """Awaits for ever, with the first message in hand."""
+
+    async def receive(self, message: Any) -> None:
+        await Deferred()
+
+
 async def adder(me: Any, total: int = 0) -> None:
     """A counter in coroutine style."""
     while True:

@@ -102,8 +102,12 @@ class AccessLogTests(ActorTestCase):
         self.assertEqual(peer_text(UNIXAddress(None)), "unix")
 
     def test_reopen(self) -> None:
-        """After a reopen, lines go to a new file; those before stay in the one that was moved away."""
-        log = self.log("text")
+        """After a reopen, lines go to a new file in its place; those before stay in the one moved away."""
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.file.parent)
+        log = AccessLog(self.system.events, self.file.name)
+        self.addCleanup(lambda: log._file.close())
+        os.chdir("/")  # as a daemon does
         self.close()
         self.file.rename(self.file.with_suffix(".1"))
         self.close()

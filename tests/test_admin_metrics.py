@@ -17,7 +17,6 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SkipTest
 from twisted.web.resource import Resource
 
-from echoactor import ChildSpec
 from echoactor.admin.access import Access
 from echoactor.admin.metrics import HISTOGRAMS, NUMBERS, Metrics
 from echoactor.admin.site import Site
@@ -27,6 +26,25 @@ from echoactor.figures import Figures
 from .support import ActorTestCase, Adder
 
 HOSTILE = 'a"b\\c\nd\x1b[2J{x="y"} 1e9\n# TYPE evil counter'
+
+SNAPSHOT: dict[str, Any] = {
+    "connections": {"open": 1, "limit": 2, "accepted": 3, "refused": {"too many": 4, "too late": 5}},
+    "bytes": {"in": 6, "out": 7},
+    "messages": {"in": 8, "out": 9},
+    "actors": {"alive": 10, "spawned": 11, "crashed": 12, "restarted": 13},
+    "handled": 14,
+    "dead_letters": 15,
+    "descriptors": {"open": 16, "limit": 17},
+    "mailbox": {"bounds": [0, 1], "counts": [20, 21, 22], "sum": 23.0},
+    "delay": {"bounds": [0.5, 1], "counts": [30, 31, 32], "sum": 33.5},
+    "lag": {"bounds": [0.25, 5.0], "counts": [40, 41, 42], "sum": 43.5},
+}
+"""As ``Figures`` makes them; no number is there twice."""
+
+
+def buckets(name: str, counts: dict[str, float]) -> dict[tuple[Any, ...], float]:
+    """Samples of a histogram of worker 3, by their names and labels."""
+    return {(f"{name}_bucket", ("le", end), ("worker", "3")): count for end, count in counts.items()}
 
 
 class MetricsTests(ActorTestCase):
@@ -72,25 +90,43 @@ class MetricsTests(ActorTestCase):
         self.assertEqual(sorted(explained), sorted([*there, *(name for _, name, *_ in HISTOGRAMS)]))
 
     def test_values(self) -> None:
-        """What is counted is what is told."""
-        self.system.start_child(ChildSpec(Adder, name="adder"))
-        self.settle()
-        self.system.send("adder", ValueError("boom"))
-        self.settle()
-        self.flushLoggedErrors(ValueError)
-        self.system.events.emit(ConnectionRefused(None, "its address is denied"))
-        self.system.send("nobody", 1)
-        samples = {
-            (sample.name.removeprefix("echoactor_"), sample.labels.get("reason")): sample.value
-            for family in parse(self.body(self.get(self.own)))
+        """Each number has its own name and labels; a bucket counts those of the ones before it, too."""
+        wire = self.get(lambda: {"3": SNAPSHOT})
+        found = {
+            (sample.name.removeprefix("echoactor_"), *sorted(sample.labels.items())): sample.value
+            for family in parse(self.body(wire))
             for sample in family.samples
         }
-        self.assertEqual(samples["actors", None], 2)
-        self.assertEqual(samples["actors_spawned_total", None], 3)
-        self.assertEqual(samples["actors_crashed_total", None], 1)
-        self.assertEqual(samples["actors_restarted_total", None], 1)
-        self.assertEqual(samples["dead_letters_total", None], 1)
-        self.assertEqual(samples["connections_refused_total", "its address is denied"], 1)
+        worker = ("worker", "3")
+        wanted: dict[tuple[Any, ...], float] = {
+            ("connections", worker): 1,
+            ("connections_limit", worker): 2,
+            ("connections_accepted_total", worker): 3,
+            ("connections_refused_total", ("reason", "too many"), worker): 4,
+            ("connections_refused_total", ("reason", "too late"), worker): 5,
+            ("connection_bytes_total", ("direction", "in"), worker): 6,
+            ("connection_bytes_total", ("direction", "out"), worker): 7,
+            ("connection_messages_total", ("direction", "in"), worker): 8,
+            ("connection_messages_total", ("direction", "out"), worker): 9,
+            ("actors", worker): 10,
+            ("actors_spawned_total", worker): 11,
+            ("actors_crashed_total", worker): 12,
+            ("actors_restarted_total", worker): 13,
+            ("messages_handled_total", worker): 14,
+            ("dead_letters_total", worker): 15,
+            ("descriptors", worker): 16,
+            ("descriptors_limit", worker): 17,
+            **buckets("mailbox_length", {"0.0": 20, "1.0": 20 + 21, "+Inf": 20 + 21 + 22}),
+            ("mailbox_length_gcount", worker): 20 + 21 + 22,
+            ("mailbox_length_gsum", worker): 23,
+            **buckets("delivery_delay_seconds", {"0.5": 30, "1.0": 30 + 31, "+Inf": 30 + 31 + 32}),
+            ("delivery_delay_seconds_count", worker): 30 + 31 + 32,
+            ("delivery_delay_seconds_sum", worker): 33.5,
+            **buckets("reactor_lag_seconds", {"0.25": 40, "5.0": 40 + 41, "+Inf": 40 + 41 + 42}),
+            ("reactor_lag_seconds_count", worker): 40 + 41 + 42,
+            ("reactor_lag_seconds_sum", worker): 43.5,
+        }
+        self.assertEqual(found, wanted)
 
     def test_openmetrics(self) -> None:
         """Who asks for OpenMetrics gets it."""

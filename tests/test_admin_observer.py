@@ -81,6 +81,27 @@ class ServingTests(ObserverTestCase):
             self.assertIsNone(observer.address)
             observer.setServiceParent(self.system)
 
+    async def test_stop(self) -> None:
+        """When it stops, all are disconnected: who is served, and who waits in the port's queue."""
+        observer = self.observe()
+        stream, late = (socket.socket() for _ in range(2))
+        for client in (stream, late):
+            self.addCleanup(client.close)
+            client.settimeout(10)
+        place = ("127.0.0.1", observer.address.port)
+        stream.connect(place)
+        stream.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while not observer._site.streams:
+            await deferLater(reactor, 0.01, lambda: None)
+        late.connect(place)
+        await observer.disownServiceParent()
+        self.assertEqual(observer._site.streams, set())
+        self.assertEqual(observer._site.gate.arrivals, 2)
+        await deferLater(reactor, 0, lambda: None)
+        self.assertEqual(observer._site.gate.count, 0)
+        with self.assertRaises(ConnectionResetError):
+            late.recv(1)
+
     async def test_other_processes(self) -> None:
         """Figures of further processes stand beside its own, each with its worker."""
         figures = Figures(self.system)
@@ -127,7 +148,7 @@ class ServingTests(ObserverTestCase):
         self.assertEqual(await self.get(observer), (200, "ok\n"))
 
     async def test_certificates(self) -> None:
-        """With client_ca, only clients with a certificate get in."""
+        """With client_ca, only clients with a certificate get in; a reload changes the server's own."""
         authority = Authority(self.directory)
         certificate = authority.make("server.pem", "localhost")
         observer = self.observe(
@@ -142,6 +163,13 @@ class ServingTests(ObserverTestCase):
         else:
             self.fail("a client without a certificate got an answer")
         context.load_cert_chain(authority.make("client.pem", "me"))
+        self.assertEqual(await self.get(observer, context=context), (200, "ok\n"))
+        other = Authority(self.directory, "other")
+        other.make("server.pem", "localhost")
+        observer.reload()
+        with self.assertRaises(ssl.SSLCertVerificationError):
+            await self.get(observer, context=context)
+        context.load_verify_locations(other.file)
         self.assertEqual(await self.get(observer, context=context), (200, "ok\n"))
 
     async def test_drain(self) -> None:

@@ -14,7 +14,7 @@ from echoactor.delays import SAMPLED
 from echoactor.events import ConnectionOpened
 from echoactor.figures import Figures
 
-from .support import ActorTestCase, Adder
+from .support import ActorTestCase, Adder, Stuck
 from .test_admin_tree import connect
 
 
@@ -31,13 +31,16 @@ class Eyes:
 class SampleTests(ActorTestCase):
     def test_waiting(self) -> None:
         """Messages in all mailboxes are counted, whatever their actor does."""
-        addresses = [self.spawn(Adder) for _ in range(3)]
-        for address in addresses[:2]:
+        busy = [self.spawn(Adder), self.spawn(Adder), self.spawn(Stuck)]
+        self.spawn(Adder)
+        for address in busy:
             for number in range(5):
                 address.send(number)
-        self.assertEqual(Sample(self.system, None).waiting, 10)
+        self.assertEqual(Sample(self.system, None).waiting, 15)
         self.settle()
-        self.assertEqual(Sample(self.system, None).waiting, 0)
+        self.assertEqual(Sample(self.system, None).waiting, 4)  # it has one in hand
+        busy[2].send("one more")
+        self.assertEqual(Sample(self.system, None).waiting, 5)
 
 
 class WatchTests(ActorTestCase):
@@ -72,10 +75,11 @@ class WatchTests(ActorTestCase):
         self.assertEqual((self.clock.calls, dict(self.system.events)), ([], events))
 
     def test_stop(self) -> None:
-        """When it is stopped nothing is left at once, and it can be started again."""
+        """When it is stopped nothing is left at once, and it can be started again, as if it were new."""
         for _ in range(2):
             self.watch.watch(self.eyes)
-            self.settle()
+            self.assertEqual((self.figures()["messages"], self.figures()["delay"]), (None, None))
+            self.pass_time(PERIOD / 2)  # in which delays are taken, for the next look
             self.watch.stop()
             self.watch.stop()
             self.assertEqual(self.clock.calls, [])

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
-from echoactor import ActorFactory, ActorProtocol, ChildSpec, EchoProtocol
+from echoactor import ActorFactory, ActorProtocol, ChildSpec, EchoFactory, EchoProtocol, Server
 from echoactor.delays import SAMPLED
 from echoactor.events import ConnectionClosed, ConnectionRefused
 from echoactor.figures import DELAYS, REFUSALS, TICK, Figures, Histogram
-from echoactor.gate import Gate
 from echoactor.options import ServerOptions
+from echoactor.proxy_protocol import ProxyProtocolFactory
 
-from .support import ActorTestCase, Adder, ConnectionTestCase, Recorder
+from .support import ActorTestCase, Adder, ConnectionTestCase, Recorder, Stuck
+
+CLIENT = IPv4Address("TCP", "192.0.2.1", 1)
+OTHER = IPv4Address("TCP", "198.51.100.1", 1)
+
+SOFT_LIMIT = 300
+"""Of open files: more than a test has, and not what the hard one would be."""
+
+MOST_FILES = 4096
+"""The kernel gives the lowest number that is free, so none that is open is above."""
+
+
+def is_open(descriptor: int) -> bool:
+    """Whether a number is a descriptor."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 class HistogramTests(ActorTestCase):
@@ -60,13 +81,42 @@ class FiguresTests(ActorTestCase):
         self.assertEqual(self.figures.snapshot()["dead_letters"], after["dead_letters"] + 1)
 
     def test_mailboxes(self) -> None:
-        """Each living actor is in the histogram with what waits for it."""
-        _, waiter = self.spawn(Adder), self.spawn(Adder)
+        """Each living actor is in the histogram with all that waits for it, also while it awaits."""
+        _, waiter, stuck = self.spawn(Adder), self.spawn(Adder), self.spawn(Stuck)
+        for _ in range(6):
+            stuck.send(1)
+        self.settle()
+        self.assertEqual(self.lengths(), ({0: 2, 10: 1}, 5))
         for _ in range(50):
             waiter.send(1)
+        for _ in range(30):
+            stuck.send(1)
+        self.assertEqual(self.lengths(), ({0: 1, 100: 2}, 50 + 5 + 30))
+
+    def lengths(self) -> tuple[dict[float, int], float]:
+        """How many mailboxes are how long, by the ends of their buckets, and the sum of the lengths."""
         mailbox = self.figures.snapshot()["mailbox"]
-        self.assertEqual(dict(zip(mailbox["bounds"], mailbox["counts"], strict=False))[0], 1)
-        self.assertEqual((mailbox["counts"][3], sum(mailbox["counts"]), mailbox["sum"]), (1, 2, 50))
+        buckets = zip([*mailbox["bounds"], float("inf")], mailbox["counts"], strict=True)
+        return {end: count for end, count in buckets if count}, mailbox["sum"]
+
+    def test_limits(self) -> None:
+        """The limit of connections is that of all servers, and the limit of descriptors the one in force."""
+        for limit in (3, 5):
+            server = Server(EchoFactory(self.system), ServerOptions(max_connections=limit))
+            server.setServiceParent(self.system)
+        self.system.startService()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT_LIMIT, limits[1]))
+        snapshot = self.figures.snapshot()
+        self.assertEqual(
+            (snapshot["connections"]["limit"], snapshot["descriptors"]["limit"]), (3 + 5, SOFT_LIMIT)
+        )
+
+    def test_descriptors(self) -> None:
+        """All descriptors that are open are counted, and not the one that it takes to count them."""
+        there = sum(is_open(number) for number in range(MOST_FILES))
+        self.assertEqual(self.figures.snapshot()["descriptors"]["open"], there)
 
     def test_refusals(self) -> None:
         """Refusals are counted by reason; reasons that quote what strangers send are all one."""
@@ -77,6 +127,39 @@ class FiguresTests(ActorTestCase):
         told = {"bad header": 1000, "its address is denied": 1}
         # All are there from the start: a rate needs a number before the first.
         self.assertEqual(refused, dict.fromkeys(REFUSALS, 0) | told)
+
+    def test_reasons(self) -> None:
+        """Each reason for which a client is refused is told apart, whoever gives it."""
+        for options, *peers in (
+            (ServerOptions(max_connections=1), OTHER, CLIENT),
+            (ServerOptions(max_connections_per_address=1), CLIENT, CLIENT),
+            (ServerOptions(deny=["192.0.2.0/24"]), OTHER, CLIENT),
+            (ServerOptions(allow=["198.51.100.0/24"]), OTHER, CLIENT),
+        ):
+            factory = EchoFactory(self.system)
+            factory.use(options)
+            for peer in peers:
+                factory.buildProtocol(peer)
+        self.refuse_before_a_header()
+        self.system.stopService()
+        self.settle()
+        EchoFactory(self.system).buildProtocol(CLIENT)
+        refused = self.figures.snapshot()["connections"]["refused"]
+        self.assertEqual(refused, dict.fromkeys(REFUSALS, 1) | {"the server stops": 2, "bad header": 0})
+
+    def refuse_before_a_header(self) -> None:
+        """Refuse a stranger, two proxies that say nothing (in time, and until the stop), and one after it."""
+        factory = EchoFactory(self.system)
+        options = ServerOptions(trusted_proxies=["192.0.2.0/24"], handshake_timeout=10, shutdown_timeout=2)
+        server = Server(factory, options)
+        proxies = ProxyProtocolFactory(factory, factory)
+        proxies.buildProtocol(OTHER)
+        for seconds in (11, 1):
+            proxies.buildProtocol(CLIENT).makeConnection(StringTransport())
+            self.pass_time(seconds)
+        server.drain()
+        self.pass_time(2)
+        proxies.buildProtocol(CLIENT)
 
     def test_closed(self) -> None:
         """What a connection has sent and received stays counted when it is gone."""
@@ -162,16 +245,24 @@ class DelayTests(ActorTestCase):
 
 class ConnectionFiguresTests(ConnectionTestCase):
     def test_open(self) -> None:
-        """Open connections are counted with what they have taken so far, and after their end, too."""
+        """Open connections are counted with what they have done so far, and after their end, too."""
+
+        class Twice(ActorProtocol):
+            def receive(self, message: Any) -> None:
+                if isinstance(message, bytes):
+                    self.transport.write(message)
+                    self.transport.write(message)
+
         figures = Figures(self.system)
         self.addCleanup(figures.close)
-        client = self.connect(EchoProtocol)
+        client = self.connect(Twice)
         for _ in range(3):
             client.sendall(b"hello")
             self.poll()
         snapshot = figures.snapshot()
-        self.assertEqual(snapshot["connections"]["open"], 1)
-        self.assertEqual((snapshot["connections"]["accepted"], snapshot["messages"]["in"]), (1, 3))
+        self.assertEqual((snapshot["connections"]["open"], snapshot["connections"]["accepted"]), (1, 1))
+        self.assertEqual(snapshot["bytes"], {"in": 15, "out": 30})
+        self.assertEqual(snapshot["messages"], {"in": 3, "out": 6})
         client.close()
         self.poll()
         snapshot = figures.snapshot()
@@ -244,18 +335,3 @@ class ConnectionFiguresTests(ConnectionTestCase):
         self.addCleanup(figures.close)
         snapshot = figures.snapshot()
         self.assertEqual((snapshot["connections"]["open"], snapshot["bytes"]), (1, {"in": 5, "out": 5}))
-
-    def test_reasons_of_the_gate(self) -> None:
-        """Each reason of the gate's is told apart."""
-        figures = Figures(self.system)
-        self.addCleanup(figures.close)
-        gate = Gate(ServerOptions(max_connections=1))
-        gate.admit(None)
-        why = [gate.admit(None)]
-        gate.is_open = False
-        why.append(gate.admit(None))
-        for reason in why:
-            assert reason is not None
-            self.system.events.emit(ConnectionRefused(None, reason))
-        refused = figures.snapshot()["connections"]["refused"]
-        self.assertEqual({reason for reason, count in refused.items() if count}, set(why))

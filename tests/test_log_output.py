@@ -15,7 +15,9 @@ from twisted.logger import (
     LogPublisher,
     formatEvent,
 )
+from twisted.python import log as old_log, syslog
 from twisted.python.failure import Failure
+from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
@@ -67,6 +69,21 @@ class FormatTests(SynchronousTestCase):
         self.assertEqual((line["level"], line["message"]), ("critical", "it broke"))
         self.assertIn("in test_json_failure", line["traceback"])
 
+    def test_json_old_events(self) -> None:
+        """What is logged in Twisted's old way has the fields that it was given, and none of Twisted's own."""
+        publisher = LogPublisher(implementer(ILogObserver)(lambda event: self.events.append(event)))
+        log = old_log.LogPublisher(LogPublisher(), publisher)
+        log.msg("it is", "old", peer="10.0.0.1")
+        log.msg(format="it is %(what)s", what="older")
+        log.msg(failure=Failure(ValueError("no")), why="it broke", isError=1, count=3)
+        lines = [json.loads(as_json(event) or "") for event in self.events]
+        self.assertEqual(
+            [line["message"].splitlines()[0] for line in lines], ["it is old", "it is older", "it broke"]
+        )
+        self.assertEqual(
+            [line["fields"] for line in lines], [{"peer": "10.0.0.1"}, {"what": "older"}, {"count": 3}]
+        )
+
     def test_hostile_text(self) -> None:
         """No control character of what is logged reaches the file, and no line can be forged."""
         self.log.error("from {name}", name=HOSTILE)
@@ -91,9 +108,12 @@ class FormatTests(SynchronousTestCase):
         self.assertIn("\\x1b[31mred", text)
 
     def test_nothing_to_say(self) -> None:
-        """An event without a text is no line."""
+        """An event without a text is no line, unless it has a failure, which has one."""
         for write in FORMATS.values():
             self.assertIsNone(write({"log_format": "", "log_time": 0.0}))
+            line = write({"log_format": "", "log_time": 0.0, "log_failure": Failure(ValueError("no"))})
+            self.assertIn("ValueError: no", line or "")
+        self.assertEqual(json.loads(line or "")["message"], "no")
 
 
 class RationTests(SynchronousTestCase):
@@ -108,11 +128,12 @@ class RationTests(SynchronousTestCase):
 
     def test_a_storm(self) -> None:
         """Of the same error some lines a second are written; then how many more there were."""
-        for number in range(1000):
-            self.emit("{peer} is bad", 5.5, peer=number)
-        self.assertEqual(self.lines, [f"{number} is bad" for number in range(RATION)])
-        self.emit("{peer} is bad", 6.0, peer="one more")
-        self.assertEqual(self.lines[RATION:], ["990 more like this: 10 is bad", "one more is bad"])
+        for second in (5.5, 6.5, 4.5):  # the clock is set back
+            for number in range(1000):
+                self.emit("{peer} is bad", second, peer=number)
+        written = [f"{number} is bad" for number in range(RATION)]
+        told = "990 more like this: 10 is bad"
+        self.assertEqual(self.lines, [*written, told, *written, told, *written])
 
     def test_quiet_after_a_storm(self) -> None:
         """How many more there were is told when the second is over, also if nothing else is logged."""
@@ -132,12 +153,13 @@ class RationTests(SynchronousTestCase):
         self.assertEqual((self.lines, len(waiting)), ([], 2))
 
     def test_others_are_heard(self) -> None:
-        """A storm of one error keeps no other from being written, nor another exception in the same words."""
+        """A storm keeps no other error from being written, nor its words from another exception or logger."""
         for _ in range(100):
             self.emit("storm", 1, log_failure=Failure(ValueError("a")))
         self.emit("storm", 1, log_failure=Failure(KeyError("b")))
+        self.emit("storm", 1, log_failure=Failure(ValueError("a")), log_namespace="y")
         self.emit("calm", 1)
-        self.assertEqual(self.lines[RATION:], ["storm", "calm"])
+        self.assertEqual(self.lines[RATION:], ["storm", "storm", "calm"])
 
     def test_debug(self) -> None:
         """Lines of debugging are not counted."""
@@ -155,20 +177,36 @@ class RationTests(SynchronousTestCase):
 
 
 class ChoiceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.waiting: list[Any] = []  # for a second to be over
+        self.patch(log_output, "in_a_second", self.waiting.append)
+
+    def log_much(self, observer: Any) -> None:
+        """Let it have much of the same."""
+        for _ in range(100):
+            observer({"log_format": "same", "log_time": 0.0, "log_level": LogLevel.error})
+        self.assertEqual(len(self.waiting), 1)
+
     def test_twist(self) -> None:
         """Under twist, the format is set for it, with its own file."""
-        waiting: list[Any] = []
-        self.patch(log_output, "in_a_second", waiting.append)
         twist: dict[str, Any] = {"fileLogObserverFactory": FileLogObserver, "logFormat": "json"}
         self.assertEqual(choose(None, twist), "json")
         file = io.StringIO()
         observer = twist["fileLogObserverFactory"](file)
-        for _ in range(100):
-            observer({"log_format": "same", "log_time": 0.0, "log_level": LogLevel.error})
+        self.log_much(observer)
         self.assertEqual(
             [json.loads(line)["message"] for line in file.getvalue().splitlines()], ["same"] * RATION
         )
-        self.assertEqual(len(waiting), 1)
+
+    def test_syslog(self) -> None:
+        """Under twistd with its syslog, that gets no more of the same either."""
+        lines: list[str] = []
+        self.patch(syslog.SyslogObserver, "openlog", staticmethod(lambda *_: None))
+        self.patch(syslog.SyslogObserver, "syslog", staticmethod(lambda _, line: lines.append(line)))
+        twistd: dict[str, Any] = {"syslog": True, "prefix": "test"}
+        self.assertEqual(choose(None, twistd), "text")
+        self.log_much(namedAny(twistd["logger"])())
+        self.assertEqual(lines, ["[-] same"] * RATION)
 
     def test_conflicts(self) -> None:
         """A format does not go with twistd's syslog, nor with an observer of the user's own."""

@@ -40,10 +40,10 @@ class WorkersTestCase(RealTestCase):
 
     timeout = 60
 
-    async def serve_with(self, number: int, **options: Any) -> Workers:
+    async def serve_with(self, number: int, *, is_watched: bool = False, **options: Any) -> Workers:
         """Start workers, until the test is over."""
         options = {"port": 0, "interface": "127.0.0.1", "shutdown_timeout": 1, **options}
-        self.workers = Workers(self.system, ServerOptions(**options), number)
+        self.workers = Workers(self.system, ServerOptions(**options), number, is_watched=is_watched)
         self.workers.setServiceParent(self.system)
         self.system.startService()
         self.addCleanup(self.system.stopService)
@@ -153,13 +153,17 @@ class ServingTests(WorkersTestCase):
         self.assertEqual(self.system.servers, [])
 
     async def test_a_mute_worker(self) -> None:
-        """Figures do not wait for ever for a worker that does not answer."""
-        await self.serve_with(2)
+        """Figures do not wait for ever for a worker that does not answer; snapshots wait even less."""
+        await self.serve_with(2, is_watched=True)
         pids = await self.figure("pid")
         self.assertEqual(len(pids), 2)
         self.patch(workers_module, "ANSWER_TIME", 2.0)
         os.kill(pids[0], signal.SIGSTOP)
         self.assertEqual([one["worker"] for one in await self.workers.figures()], [2])
+        self.assertLess(workers_module.SNAPSHOT_TIME, 5)  # Prometheus waits for 10, others for less
+        self.patch(workers_module, "SNAPSHOT_TIME", 0.5)
+        self.patch(workers_module, "ANSWER_TIME", 1000.0)
+        self.assertEqual(list(await self.workers.snapshots()), ["2"])
         os.kill(pids[0], signal.SIGCONT)
 
     async def test_unix_socket(self) -> None:
