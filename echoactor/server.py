@@ -12,8 +12,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from .descriptors import make_room_for
+from .endpoints import Place, places_of
 from .events import DrainFinished, DrainStarted
-from .listening import Listener, Place, places_of
+from .listening import Listener
 from .options import ServerOptions
 from .protocol import ActorFactory, ConnectionSupervisor
 from .proxy_protocol import ProxyProtocolFactory

@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from .endpoints import places_of
 from .gate import Gate
-from .listening import Listener, places_of
+from .listening import Listener
 from .options import ServerOptions
 from .timers import Timers
 

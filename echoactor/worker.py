@@ -19,9 +19,9 @@ from zope.interface import implementer
 from .access_log import AccessLog
 from .actor import Actor
 from .echo import EchoFactory
+from .endpoints import Place
 from .errors import CertificateError, ListenError
 from .figures import Figures
-from .listening import Place
 from .log_output import Rationed, in_a_second
 from .logs import log_refusals
 from .pipe import Done, Drain, Message, Ping, Pipe, Reload, Resume, Said, Serve, Suspend, Tell

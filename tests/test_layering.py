@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "echoactor"
 ROOMS = """
     errors address messages events logs timers mailbox signals names calls delayed turns delays actor cell
     styles runtime specs children services supervising supervisor dynamic_supervisor inspection system groups
-    networks options descriptors poller transport gate connection protocol echo proxy_protocol tls listening
-    datagram notify log_output access_log figures server pipe sockets process workers worker command tap
-    testing
+    networks options descriptors poller transport gate connection protocol echo proxy_protocol tls endpoints
+    listening datagram notify log_output access_log figures server pipe sockets process workers worker command
+    tap testing
     __init__
 """.split()
 """In this order: each may import those before it."""

@@ -343,10 +343,12 @@ class ConnectionTests(WireTestCase):
 
     def test_first_step_of_one_made_by_an_actor(self) -> None:
         """The same, where an actor is current: nothing is lost, and connectionMade is first."""
-        for number in range(2):
-            self.system.events.subscribe(
-                ActorSpawned, lambda event, number=number: event.address.send(f"welcome {number}")
-            )
+        for text in ("welcome 0", "welcome 1"):
+
+            def welcome(event: ActorSpawned, text: str = text) -> None:
+                event.address.send(text)
+
+            self.system.events.subscribe(ActorSpawned, welcome)
         servers: list[Any] = []
 
         class Connects(Recorder):

@@ -9,8 +9,9 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 
+from ..endpoints import endpoint_of
 from ..figures import Figures
-from ..listening import Listener, endpoint_of
+from ..listening import Listener
 from ..options import ServerOptions
 from ..system import ActorSystem
 from ..tls import Certificates
