@@ -19,23 +19,24 @@ class _Probe:
     """
     Stands in the run queue as an actor does that has got a message.
 
-    :param since: when it came.
-    :param ahead: of those before it, the share that is before the message it stands for.
+    :param waited: seconds that the message it stands for has waited already, for the turn to begin.
+    :param ahead: of those that are before it, the share that is before that message.
     :param weight: for how many messages it stands.
     """
 
-    __slots__ = ("_ahead", "_delays", "_since", "_weight")
+    __slots__ = ("_ahead", "_delays", "_since", "_waited", "_weight")
 
-    def __init__(self, delays: Delays, since: float, ahead: float, weight: int) -> None:
+    def __init__(self, delays: Delays, waited: float, ahead: float, weight: int) -> None:
         self._delays = delays
-        self._since = since
+        self._since = delays.system.reactor.seconds()
+        self._waited = waited
         self._ahead = ahead
         self._weight = weight
 
     def run(self) -> int:
         delays = self._delays
         seconds = delays.system.reactor.seconds() - self._since
-        delays.record(max(0.0, seconds) * self._ahead, self._weight)
+        delays.record(self._waited + max(0.0, seconds) * self._ahead, self._weight)
         return 1
 
 
@@ -70,7 +71,7 @@ class Delays:
 
     def probe(self) -> None:
         """Take a sample now, for quiet times in which few come. It stands for itself alone."""
-        self.system.enqueue(_Probe(self, self.system.reactor.seconds(), 1.0, 1))
+        self.system.enqueue(_Probe(self, 0.0, 1.0, 1))
 
     def look(self, handled: int, waiting: int, since: float | None) -> None:
         """
@@ -87,6 +88,6 @@ class Delays:
             self._due -= weight
             ahead = 1 - min(new, waiting) * self._place / waiting
             self._place = (self._place + GOLDEN) % 1
-            since = self.system.reactor.seconds() if since is None else since
-            self.system.enqueue(_Probe(self, since, ahead, weight))
+            waited = 0.0 if since is None else max(0.0, self.system.turn_time - since)
+            self.system.enqueue(_Probe(self, waited, ahead, weight))
             self._waiting += 1

@@ -70,6 +70,17 @@ class DelaysTests(ActorTestCase):
             slowest = max(seconds for seconds, _ in self.samples)
             self.assertLess(abs(slowest - max(true)), 0.05 * slowest)
 
+    def test_alone(self) -> None:
+        """One that waits for its turn alone waits all of that time, whichever of several is told of."""
+        receiver = self.spawn(Adder)
+        del self.samples[:]
+        for _ in range(20 * SAMPLED):
+            receiver.send(1)
+            self.clock.rightNow += 0.01
+            self.settle()
+        self.assertGreaterEqual(len(self.samples), 19)
+        self.assertEqual({round(seconds, 6) for seconds, _ in self.samples}, {0.01})
+
     def test_what_waits_ahead(self) -> None:
         """A probe waits behind what is there when it comes."""
         clock = self.clock

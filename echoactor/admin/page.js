@@ -79,7 +79,7 @@ function lost() {
   goneSince ||= new Date();
   document.body.dataset.link = "gone";
   document.title = `(gone) ${system.name ?? "actors"}`;
-  say($("link"), `cut off since ${clock(goneSince)}; trying again`);
+  say($("link"), `cut off since ${clock(goneSince)}`);
   clearTimeout(retry);
   retry = setTimeout(connect, 1000);
 }
@@ -129,7 +129,7 @@ function showSystem(now) {
   document.body.dataset.link = "live";
   const isFresh = Date.now() - startedAgain < 10000;
   const draining = `draining; ${number(now.connections)} connection${now.connections === 1 ? "" : "s"}`;
-  say($("link"), now.draining ? draining : isFresh ? "live; the server was started again" : "live");
+  say($("link"), now.draining ? draining : isFresh ? "live; started again" : "live");
   document.title = `${now.name}: actors`;
   $("others").hidden = !now.has_others;
   const texts = {
@@ -322,7 +322,7 @@ function choose(key, row = null) {
 }
 
 function close() {
-  if ($("details").contains(document.activeElement)) (chooser || rows.get(focus)).focus();
+  if ($("details").contains(document.activeElement)) (chooser?.isConnected ? chooser : rows.get(focus)).focus();
   choose("");
 }
 
@@ -464,6 +464,7 @@ function moveTo(place) {
   const row = pixels("--row");
   viewport.scrollTop = Math.min(at * row, Math.max(viewport.scrollTop, (at + 1) * row - viewport.clientHeight));
   setStop(true);
+  (bench.find((one) => one.place === at) || viewport).scrollIntoView({ block: "nearest" });
 }
 
 grid.addEventListener("focusin", (event) => (at = event.target.place ?? at));
@@ -525,8 +526,10 @@ function field(name, value, fill) {
 }
 
 function others(place, [list, count]) {
+  const hadFocus = place.contains(document.activeElement);
   place.replaceChildren(...list.map(([actor, name]) => link(name, `a${actor}`)));
   if (count > list.length) place.append(make("span", "", `and ${number(count - list.length)} more`));
+  if (hadFocus) $("close").focus();
 }
 
 function link(text, key) {

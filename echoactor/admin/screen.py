@@ -103,14 +103,15 @@ class Screen:
             return Text("nothing was seen yet")
         tree, found = self._seen["tree"], self._seen["connections"]
         above: list[RenderableType] = [*self._head(), self._charts(), Text()]
-        below: list[RenderableType] = []
-        if self._events and (height is None or height > 25):
-            below += [Text(), *(self._event(event) for event in reversed(self._events))]
-        free = len(tree) + found["found"]  # lines for the rows of both
+        events = [Text(), *(self._event(event) for event in reversed(self._events))] if self._events else []
+        below: list[RenderableType] = [] if height is None else [self._foot()]
+        free = wanted = len(tree) + found["found"]  # lines for the rows of both
         if height is not None:
-            below.append(self._foot())
             lines = self._console.render_lines(Group(*above, *below))
             free = height - len(lines) - 1 - (2 if found["rows"] else 0)  # the headers, and a line between
+        if height is None or height > 25 or free - len(events) >= wanted:
+            below = [*events, *below]
+            free -= len(events) if height is not None else 0
         rows = min(len(tree), max(1, free * 2 // 3, free - found["found"]))
         above.append(self._tree(tree, rows))
         if found["rows"] and free > rows:
