@@ -110,6 +110,8 @@ class Load:
             schedule.send_due()
             yield
         finally:
+            # The last may be due, and its signal still to come: it would count nowhere.
+            schedule.send_due()
             schedule.stop()
             self._loop.remove_signal_handler(signal.SIGALRM)
 
