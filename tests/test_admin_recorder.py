@@ -103,7 +103,8 @@ class RecorderTests(ActorTestCase):
         """One that raises what it is sent."""
         factory = ActorFactory(self.system)
         factory.protocol = FragileProtocol
-        return connect(factory, 4000).address  # type: ignore[no-any-return]
+        address: Address = connect(factory, 4000).address
+        return address
 
     def test_visits(self) -> None:
         """Connections that come and go push out no crash, and stand among the others in their order."""
