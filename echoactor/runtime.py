@@ -187,8 +187,12 @@ class Runtime(Turns):
         actor._actor_cell = cell
         cell.born = self.reactor.seconds()
         self._cells[number] = cell
-        if ActorSpawned in self.events:
-            self.events.emit(ActorSpawned(cell.address))
+        try:
+            if ActorSpawned in self.events:
+                self.events.emit(ActorSpawned(cell.address))
+        except BaseException:  # SystemExit: whoever adopts it will not let it begin, and it could not end
+            cell.begin()
+            raise
         return cell
 
     def _furnish(

@@ -362,6 +362,19 @@ class ConnectionTests(WireTestCase):
         self.settle()
         self.assertEqual(servers[0].log, ["made", "welcome 0", "welcome 1", "later"])
 
+    def test_listener_that_quits(self) -> None:
+        """SystemExit of who hears of it passes on, and the connection keeps no stop from its end."""
+
+        def quit(event: ActorSpawned) -> None:
+            raise SystemExit
+
+        self.system.events.subscribe(ActorSpawned, quit)
+        self.assertRaises(SystemExit, self.connect)
+        stopped = self.system.stopService()
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(self.system.count_actors(), 0)
+
     def test_killed_at_once(self) -> None:
         """A connection that somebody kills when hearing of it is gone."""
         self.system.events.subscribe(ActorSpawned, lambda event: event.address.exit("kill"))
