@@ -140,11 +140,8 @@ class Cell(Mailbox):
     @property
     def is_exiting(self) -> bool:
         """Whether an exit signal has arrived that ends it: what comes now comes too late."""
-        return self.life is DOOMED and not self._is_stopped()
-
-    def _is_stopped(self) -> bool:
-        """Whether the doom is a stop's. (Not isinstance, which would ask an exit's reason for its class.)"""
-        return type(self.doom) is ActorExit
+        # Not isinstance, which would ask an exit's reason for its class: that raises where it is hostile.
+        return self.life is DOOMED and type(self.doom) is not ActorExit
 
     def run(self) -> int:
         """Have one turn on the run queue; returns how many messages that cost, at least 1."""
@@ -240,7 +237,7 @@ class Cell(Mailbox):
         :param doom: see the attribute.
         """
         life = self.life
-        if life is DOOMED and self._is_stopped():
+        if life is DOOMED and not self.is_exiting:
             self.doom = doom
         elif life is not DOOMED and life is not DEAD:
             self.doom = doom
@@ -250,7 +247,7 @@ class Cell(Mailbox):
 
     def meet_doom(self) -> None:
         """End now."""
-        if type(self.doom) is ActorExit:  # as in _is_stopped
+        if type(self.doom) is ActorExit:
             self.raised(self.doom)
         else:
             self.system.end(self, self.doom)

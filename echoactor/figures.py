@@ -233,11 +233,14 @@ class Figures:
 
 def _traffic_of(connections: Iterable[Connection]) -> dict[str, int]:
     """What they have received and sent."""
-    traffic = dict.fromkeys(TRAFFIC, 0)
+    # One by one: by their names it takes nearly twice as long, and there may be ten thousand.
+    bytes_in = bytes_out = messages_in = messages_out = 0
     for connection in connections:
-        for name in TRAFFIC:
-            traffic[name] += getattr(connection, name)
-    return traffic
+        bytes_in += connection.bytes_in
+        bytes_out += connection.bytes_out
+        messages_in += connection.messages_in
+        messages_out += connection.messages_out
+    return dict(zip(TRAFFIC, (bytes_in, bytes_out, messages_in, messages_out), strict=True))
 
 
 def count_descriptors() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import AlreadyListened, CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -21,7 +21,7 @@ from .errors import ListenError
 from .gate import Gate
 from .timers import Timer, Timers
 
-__all__ = ["Listener", "cause_of"]
+__all__ = ["Listener", "after", "cause_of"]
 
 _log = Logger()
 
@@ -93,12 +93,7 @@ class Listener:
         port, self.port = self.port, None
         if port is not None:
             self._stop(port)
-        waiting: Deferred[Any] = Deferred()
-        if self._closing is None:
-            waiting.callback(None)
-        else:
-            self._closing.addCallback(waiting.callback)
-        return waiting
+        return succeed(None) if self._closing is None else after(self._closing)
 
     def _listen(self) -> Failure | None:
         """Ask the endpoint for its port; returns what is wrong, if that shows at once."""
@@ -214,6 +209,15 @@ class Listener:
 
     def _log_not_closed(self, failure: Failure) -> None:
         _log.failure("{endpoint} could not be closed", failure, endpoint=self._description)
+
+
+def after(
+    deferred: Deferred[Any], canceller: Callable[[Deferred[None]], None] | None = None
+) -> Deferred[None]:
+    """Fires when ``deferred`` has; cancelling it leaves that one alone."""
+    waiting: Deferred[None] = Deferred(canceller)
+    deferred.addCallback(lambda _: None if waiting.called else waiting.callback(None))
+    return waiting
 
 
 def cause_of(failure: Failure) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from .descriptors import make_room_for
 from .endpoints import Place, places_of
 from .events import DrainFinished, DrainStarted
-from .listening import Listener
+from .listening import Listener, after
 from .options import ServerOptions
 from .protocol import ActorFactory, ConnectionSupervisor
 from .proxy_protocol import ProxyProtocolFactory
@@ -169,7 +169,7 @@ class Server(Service):
         """
         if self._drained is None:
             self._drained = ensureDeferred(self._drain())
-        return _after(self._drained, lambda _: self._abort())
+        return after(self._drained, lambda _: self._abort())
 
     async def _drain(self) -> None:
         self._aborted = 0
@@ -226,7 +226,7 @@ class Server(Service):
             raise
 
     def _close(self) -> Deferred[None]:
-        return _after(gatherResults([listener.close() for listener in self._listeners]))
+        return after(gatherResults([listener.close() for listener in self._listeners]))
 
     def _listener(self, place: Place) -> Listener:
         factory: IProtocolFactory = self.factory
@@ -236,15 +236,6 @@ class Server(Service):
         if self.options.trusted_proxies:
             factory = ProxyProtocolFactory(factory, self.factory)
         return Listener(place.endpoint, factory, place.description, self._gate, self._system.timers)
-
-
-def _after(
-    deferred: Deferred[Any], canceller: Callable[[Deferred[Any]], None] | None = None
-) -> Deferred[None]:
-    """Fires when ``deferred`` has; cancelling it leaves that one alone."""
-    waiting: Deferred[None] = Deferred(canceller)
-    deferred.addCallback(lambda _: None if waiting.called else waiting.callback(None))
-    return waiting
 
 
 def server_spec(server: Server) -> SupervisorSpec:

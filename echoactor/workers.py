@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succe
 
 from .access_log import check_access_log
 from .errors import ActorError, CallFailed, CertificateError, ListenError
+from .listening import after
 from .options import ServerOptions
 from .pipe import Done, Drain, Message, Reload, Resume, Serve, Suspend, Tell
 from .process import Worker, name_of, share_of
@@ -203,9 +204,7 @@ class Workers(Service):
         if self._drained is None:
             self.is_draining = True
             self._drained = ensureDeferred(self._drain())
-        waiting: Deferred[None] = Deferred()
-        self._drained.addCallback(lambda _: waiting.callback(None))
-        return waiting
+        return after(self._drained)
 
     # For its actors
 
