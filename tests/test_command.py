@@ -68,7 +68,7 @@ class CommandTestCase(ActorTestCase):
             if result:
                 return result
             time.sleep(0.02)
-        return self.fail(f"{what} did not happen in {PATIENCE} s; the log:\n{self.log()}")
+        return self.fail(f"{what} did not happen in {PATIENCE} s; the log's end:\n{self.log()[-4000:]}")
 
     def log(self) -> str:
         return "".join(file.read_text() for file in sorted(self.directory.glob("*log")))
