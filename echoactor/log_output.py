@@ -230,6 +230,10 @@ def twistd_observer() -> ILogObserver:
     if isinstance(observer, FileLogObserver):
         observer.formatEvent = FORMATS[log_format]
         return Rationed(observer, in_a_second)
+    # Twisted writes to the syslog as it comes; a NUL in it would raise, and the line be lost.
+    syslog = observer.__self__
+    write = syslog.syslog
+    syslog.syslog = lambda priority, line: write(priority, printable(line, "\t"))
     return Rationed(LegacyLogObserverWrapper(observer), in_a_second)
 
 

@@ -208,6 +208,22 @@ class ChoiceTests(SynchronousTestCase):
         self.log_much(namedAny(twistd["logger"])())
         self.assertEqual(lines, ["[-] same"] * RATION)
 
+    def test_syslog_printable(self) -> None:
+        """What comes from outside is escaped in the syslog too, and can forge no line there."""
+        lines: list[str] = []
+        self.patch(syslog.SyslogObserver, "openlog", staticmethod(lambda *_: None))
+        self.patch(syslog.SyslogObserver, "syslog", staticmethod(lambda _, line: lines.append(line)))
+        twistd: dict[str, Any] = {"syslog": True, "prefix": "test"}
+        choose(None, twistd)
+        Logger("test", observer=namedAny(twistd["logger"])()).info("{name}", name=HOSTILE)
+        self.assertEqual(
+            lines,
+            [
+                r"[-] \x1b[2J\x1b[31mred\r",
+                "[-] \t" + r"2026-01-01 forged line\u202e\x9b\x00",
+            ],
+        )
+
     def test_conflicts(self) -> None:
         """A format does not go with twistd's syslog, nor with an observer of the user's own."""
         for twistd in ({"syslog": True}, {"logger": "mine"}):
