@@ -98,6 +98,7 @@ class Connection(Actor):
         self._why: str | None = None  # it was aborted from this side
         protocol._actor_cell = factory.system.adopt(self, _ConnectionCell)
         if factory.supervisor is not None:
+            self._actor_cell.parent = factory.supervisor
             self.link(factory.supervisor)
             factory.supervisor.send(Adopt(self.address, CONNECTION))
         factory.opened(self)

@@ -31,7 +31,7 @@ class ActorInfo:
     :ivar handled: how many it has taken so far.
     :ivar links: whom it is linked to.
     :ivar monitors: whom it watches.
-    :ivar parent: who spawned it; None from outside any actor.
+    :ivar parent: who spawned it, or the supervisor of a connection; None from outside any actor.
     :ivar age: seconds since its first step; 0 before.
     """
 

@@ -119,8 +119,10 @@ class RowTests(TreeTestCase):
         self.settle()
         self.assertEqual(self.drawn(), ["Supervisor", "  connections", "    192.0.2.1:4000"])
         self.assertEqual(self.row("192.0.2.1:4000")[5], "EchoProtocol")
-        connect(EchoFactory(self.system), 4001)
-        self.assertEqual(self.drawn()[3:], ["192.0.2.1:4001"])
+        alone = connect(EchoFactory(self.system), 4001)
+        alone.link(self.spawn(Adder))  # which makes it nobody's child
+        self.assertEqual(sorted(self.drawn()[3:]), ["192.0.2.1:4001", "Adder"])
+        self.assertEqual({row[1] for row in self.rows()[3:]}, {1})
 
 
 class OpeningTests(TreeTestCase):

@@ -81,8 +81,6 @@ class Sample:
                 self.waiting += cell.count_unread()
             if isinstance(cell.actor, Connection):
                 self.connections[number] = OpenConnection(cell, known.get(number), seconds)
-                # Nobody has spawned it; its supervisor is linked to it first.
-                parent = None if cell.ties is None else next(iter(cell.ties.links), None)
             if parent is not None and parent.number in self.cells:
                 self.children[parent.number].append(cell)
             else:
