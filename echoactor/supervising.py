@@ -23,7 +23,7 @@ from .messages import Call, Exit, is_error, is_reason
 from .services import ServiceActor
 from .specs import BackOff, ChildSpec, DynamicSupervisorSpec, SupervisorSpec
 
-__all__ = ["Request", "Supervising", "count_supervised", "supervised"]
+__all__ = ["Request", "Supervising", "child_of", "count_supervised", "supervised"]
 
 _log = Logger()
 
@@ -297,6 +297,12 @@ class Supervising(Actor):
 def supervised(actor: object, most: int | None = None) -> tuple[ChildInfo, ...] | None:
     """The children of an actor, or the first ``most`` of them; None when it is no supervisor."""
     return actor.tell(most) if isinstance(actor, Supervising) else None
+
+
+def child_of(actor: object, address: Address) -> ChildInfo | None:
+    """What a supervisor knows of the child at an address, until it has read of its end; None if it has no such child."""
+    child = actor._running.get(address) if isinstance(actor, Supervising) else None
+    return None if child is None else child.tell()
 
 
 def count_supervised(actor: object) -> int | None:

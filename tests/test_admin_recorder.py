@@ -86,10 +86,16 @@ class RecorderTests(ActorTestCase):
             self.assertEqual(self.kinds()[0], ("crashed", f"{name} {address}: ValueError: no"))
             self.assertEqual((self.kept.last_crash(address.number) or [""])[0], name)
             self.kept = Recorder(self.system)
+        for number in range(300):  # more than a tree shows
+            last = self.child(Fragile, f"child {number}")
+        last.send("no")
+        self.settle()
+        self.assertEqual(self.kinds()[0], ("crashed", f"child 299 {last}: ValueError: no"))
+        self.kept = Recorder(self.system)
         # An event from elsewhere, in nobody's turn, still is told.
         self.system.events.emit(ActorCrashed(address, "lost", None))
         self.assertEqual(self.kinds(), [("crashed", f"{address}: lost")])
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 4)
 
     def child(self, kind: type[Actor], name: str) -> Address:
         """One that a supervisor has started."""

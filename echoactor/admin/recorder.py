@@ -18,10 +18,10 @@ from ..events import (
     DrainFinished,
     DrainStarted,
 )
-from ..supervising import supervised
+from ..supervising import child_of
 from ..system import ActorSystem
 from .text import peer_in_words, reason_in_words, shown
-from .tree import MOST_ROWS, Node
+from .tree import Node
 
 __all__ = ["Happening", "Recorder"]
 
@@ -146,8 +146,7 @@ class Recorder:
         if cell is None or cell.address != address:
             return ""
         parent = None if cell.parent is None else self._system.find(cell.parent)
-        children = () if parent is None else supervised(parent.actor, MOST_ROWS) or ()
-        return Node("", cell, next((child for child in children if child.address == address), None)).name
+        return Node("", cell, None if parent is None else child_of(parent.actor, address)).name
 
     def _restarted(self, event: ActorRestarted) -> None:
         self._keep_reason(event.address.number, shown(event.id), event.reason)
