@@ -114,14 +114,12 @@ class Server(Service):
         if not self.running:
             self._open()
             Service.startService(self)
-            self._system.add_drain(self.drain)
             self._system.servers.append(self)
 
     def stopService(self) -> Deferred[None]:
         """Drain; see :meth:`drain`."""
         if self.running:
             Service.stopService(self)
-            self._system.remove_drain(self.drain)
             self._system.servers.remove(self)
         return self.drain()
 

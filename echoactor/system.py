@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol, overload
 
 from twisted.application.service import MultiService
@@ -40,7 +39,10 @@ class Resource(Protocol):
 
 
 class SocketServer(Protocol):
-    """A socket server, for those who look at it."""
+    """A socket server, for its system and for those who look at it."""
+
+    def drain(self) -> Deferred[None]:
+        """Serve what is open on, and nobody else; fires when nothing is open any more."""
 
     @property
     def state(self) -> str:
@@ -67,7 +69,8 @@ class ActorSystem(Runtime, MultiService):
         has none, and OTP's defaults.
     :param run_queue: chooses the order of turns; for simulations. With one
         given, what the reactor hands to a connection is never delivered at once.
-    :ivar servers: the socket servers that run in it.
+    :ivar servers: the socket servers that run in it. They drain first when it stops, and not in a
+        stop of their own: connections that are served on may need every service and every actor.
     :raises TypeError: the reactor is none.
     """
 
@@ -86,7 +89,6 @@ class ActorSystem(Runtime, MultiService):
         if name is not None:
             self.setName(name)
         self._resources: dict[Resource, None] = {}
-        self._drains: list[Callable[[], object]] = []
         self.servers: list[SocketServer] = []
         self._supervisor: Address | None = None
         self._supervisor_spec = supervisor or SupervisorSpec()
@@ -191,24 +193,11 @@ class ActorSystem(Runtime, MultiService):
         self._stopped.append(stopped)
         if not self._stop_has_begun:
             self._stop_has_begun = True
-            stopping: Deferred[Any] = gatherResults([self._drain(drain) for drain in self._drains])
+            stopping: Deferred[Any] = gatherResults([self._drain(server) for server in self.servers])
             # Never fails: a service that fails to stop is logged by Twisted.
             stopping.addCallback(lambda _: super(ActorSystem, self).stopService())
             stopping.addCallback(lambda _: self._end_tree()).addCallback(lambda _: self._end_actors())
         return stopped
-
-    def add_drain(self, drain: Callable[[], object]) -> None:
-        """
-        Let ``drain()`` be called first when the system stops, and wait for what it returns.
-
-        Here and not in a service's own stop, because connections that are
-        served on may need every service and every actor.
-        """
-        self._drains.append(drain)
-
-    def remove_drain(self, drain: Callable[[], object]) -> None:
-        """Let it not be called any more."""
-        self._drains.remove(drain)
 
     def abort(self) -> None:
         """End everything at once: kill all actors, abort all connections. For those who cannot wait."""
@@ -233,8 +222,8 @@ class ActorSystem(Runtime, MultiService):
             self._conclude()
         super().idle()
 
-    def _drain(self, drain: Callable[[], object]) -> Deferred[None]:
-        return maybeDeferred(drain).addCallbacks(lambda _: None, self._log_drain)
+    def _drain(self, server: SocketServer) -> Deferred[None]:
+        return maybeDeferred(server.drain).addCallbacks(lambda _: None, self._log_drain)
 
     def _log_drain(self, failure: Failure) -> None:
         _log.failure("a drain failed", failure)

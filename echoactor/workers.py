@@ -129,7 +129,6 @@ class Workers(Service):
         if not self.running:
             self._open()
             super().startService()
-            self.system.add_drain(self.drain)
             self.system.servers.append(self)
             for number in range(1, self.number + 1):
                 self._start(number)
@@ -138,7 +137,6 @@ class Workers(Service):
         """Drain; see :meth:`drain`."""
         if self.running:
             super().stopService()
-            self.system.remove_drain(self.drain)
             self.system.servers.remove(self)
         return self.drain()
 
