@@ -182,7 +182,7 @@ class ActorFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Make the protocol of one connection: one that refuses it, if it may not come in."""
         protocol = self.protocol()
-        why = "the server stops" if self.system.is_stopping else self.gate.admit(addr)
+        why = "the server stops" if self.system.is_closed else self.gate.admit(addr)
         if why is not None:
             self.refused(addr, why)
             return Refused()

@@ -88,7 +88,7 @@ class Runtime(Turns):
         self.events.subscribe(ActorCrashed, log_crash)
         self.events.subscribe(ActorRestarted, log_restart)
         self.dead_letters = 0
-        self.is_stopping = False  # or has stopped
+        self.is_closed = False  # nothing is spawned any more
         self._handled_by_ended = 0
         self._cells: dict[int, Cell] = {}
         self._names = Names()
@@ -122,8 +122,8 @@ class Runtime(Turns):
         :raises NoCurrentActor: ``link`` or ``monitor`` outside of any actor.
         :raises SystemStopped: the system is stopping or has stopped.
         """
-        if self.is_stopping:
-            self.refuse_if_stopping()
+        if self.is_closed:
+            self.refuse_if_closed()
         number = next(self._numbers)
         address = self.address_class(self, number)
         cell: Cell
@@ -181,7 +181,7 @@ class Runtime(Turns):
         :param kind: the class of its cell.
         :raises SystemStopped: the system is stopping or has stopped.
         """
-        self.refuse_if_stopping()
+        self.refuse_if_closed()
         number = next(self._numbers)
         cell = kind(self, self.address_class(self, number), actor, None)
         actor._actor_cell = cell
@@ -260,9 +260,9 @@ class Runtime(Turns):
         finally:  # a listener may let SystemExit out
             cell.release(reason)
 
-    def refuse_if_stopping(self) -> None:
+    def refuse_if_closed(self) -> None:
         """:raises SystemStopped: it is."""
-        if self.is_stopping:
+        if self.is_closed:
             raise SystemStopped(
                 f"{self.label} is stopping or has stopped, and stays so; make a new ActorSystem"
             )

@@ -213,7 +213,7 @@ class Server(Service):
             self._drained.cancel()
             self._drained = None
         self._gate.is_open = True
-        if self._is_suspended or self._system.is_draining:  # restarted by its supervisor, while all stops
+        if self._is_suspended or self._system.is_stopping:  # restarted by its supervisor, while all stops
             return
         make_room_for(self.max_connections)
         try:

@@ -69,6 +69,7 @@ class ActorSystem(Runtime, MultiService):
         has none, and OTP's defaults.
     :param run_queue: chooses the order of turns; for simulations. With one
         given, what the reactor hands to a connection is never delivered at once.
+    :ivar is_stopping: its stop has begun, and may be over: clients should go elsewhere.
     :ivar servers: the socket servers that run in it. They drain first when it stops, and not in a
         stop of their own: connections that are served on may need every service and every actor.
     :raises TypeError: the reactor is none.
@@ -92,7 +93,7 @@ class ActorSystem(Runtime, MultiService):
         self.servers: list[SocketServer] = []
         self._supervisor: Address | None = None
         self._supervisor_spec = supervisor or SupervisorSpec()
-        self._stop_has_begun = False
+        self.is_stopping = False
         self._deadline: Timer | None = None
         self._stopped: list[Deferred[None]] | None = []  # who waits for the end; None after it
 
@@ -114,11 +115,6 @@ class ActorSystem(Runtime, MultiService):
     def is_supervised(self) -> bool:
         """Whether the top supervisor lives, or was never asked for."""
         return self._supervisor is None or self.is_alive(self._supervisor)
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether its stop has begun: clients should go elsewhere."""
-        return self._stop_has_begun
 
     def start_child(self, child: Any) -> Deferred[Address | None]:
         """
@@ -191,8 +187,8 @@ class ActorSystem(Runtime, MultiService):
             stopped.callback(None)
             return stopped
         self._stopped.append(stopped)
-        if not self._stop_has_begun:
-            self._stop_has_begun = True
+        if not self.is_stopping:
+            self.is_stopping = True
             stopping: Deferred[Any] = gatherResults([self._drain(server) for server in self.servers])
             # Never fails: a service that fails to stop is logged by Twisted.
             stopping.addCallback(lambda _: super(ActorSystem, self).stopService())
@@ -213,7 +209,7 @@ class ActorSystem(Runtime, MultiService):
     def let_go(self, resource: Resource) -> None:
         """``resource`` is gone."""
         self._resources.pop(resource, None)
-        if self._stop_has_begun:
+        if self.is_stopping:
             self.wake()  # its turn finds out whether that was the last
 
     def idle(self) -> None:
@@ -229,7 +225,7 @@ class ActorSystem(Runtime, MultiService):
         _log.failure("a drain failed", failure)
 
     def _refuse_if_stopped(self) -> None:
-        if self._stop_has_begun:
+        if self.is_stopping:
             raise SystemStopped(f"{self.label} was stopped, and stays so; make a new ActorSystem")
 
     def _end_tree(self) -> Deferred[object] | None:
@@ -239,7 +235,7 @@ class ActorSystem(Runtime, MultiService):
         return wait_for_end(self, self._supervisor, None)
 
     def _end_actors(self) -> None:
-        self.is_stopping = True
+        self.is_closed = True
         for cell in reversed(self.cells()):  # last started, first ended
             signals.send_exit(cell, None, "shutdown", linked=False)
         self._deadline = self.timers.schedule(SHUTDOWN_TIME, self._kill_actors)
@@ -251,7 +247,7 @@ class ActorSystem(Runtime, MultiService):
             signals.send_exit(cell, None, "kill", linked=False)
 
     def _supervisor_ended(self, reason: object) -> None:
-        if not self._stop_has_begun:
+        if not self.is_stopping:
             _log.critical(
                 "the top supervisor of {system} has ended ({reason}), and the system stops",
                 system=self.label,

@@ -151,7 +151,7 @@ class Probe(Actor):
     def receive(self, message: Any) -> None:
         self.messages.append(message)
         match message:
-            case Exit(None, "shutdown") if self.system.is_stopping:  # it is not to hold up the end
+            case Exit(None, "shutdown") if self.system.is_closed:  # it is not to hold up the end
                 self.exit("shutdown")
 
     def expect(self, wanted: object, timeout: float = 1.0) -> Any:

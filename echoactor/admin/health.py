@@ -39,7 +39,7 @@ def why_not_alive(system: ActorSystem) -> str | None:
 
 def why_not_ready(system: ActorSystem) -> str | None:
     """Why clients should go elsewhere: one of its servers is suspended, drains, or is closed."""
-    if system.is_draining:
+    if system.is_stopping:
         return "draining"
     if not system.running:
         return "not started"

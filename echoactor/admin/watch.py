@@ -156,7 +156,7 @@ class Watch:
             "bytes_in": rates[1],
             "bytes_out": rates[2],
             "delay": [round(_median(delays), 6), round(delays[-1][0], 6)] if delays else None,
-            "draining": self.system.is_draining,
+            "draining": self.system.is_stopping,
         }
 
     def _record(self, seconds: float, weight: int) -> None:
