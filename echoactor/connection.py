@@ -105,7 +105,7 @@ class Connection(Actor):
         if self.transport.in_handshake():
             self._limit(factory.options.handshake_timeout, "handshake timeout")
         else:
-            self.is_ready()
+            self._watch_idleness()
 
     @property
     def messages_in(self) -> int:
@@ -164,18 +164,22 @@ class Connection(Actor):
         if ConnectionOpened in events:
             events.emit(ConnectionOpened(self.address, self.transport.getPeer()))
         if not self.transport.in_handshake():
-            self.tell_ready()
+            self._tell_ready()
         return self._protocol.connectionMade()
 
-    def tell_ready(self) -> None:
-        """No handshake is to be waited for any more: let those know who listen."""
+    def ready(self) -> None:
+        """The handshake is over: its deadline ends, and those who listen hear of it."""
+        self._watch_idleness()
+        self._tell_ready()
+
+    def _tell_ready(self) -> None:
         events = self.system.events
         if ConnectionReady in events:
             peer = self.transport.getPeer()
             events.emit(ConnectionReady(self.address, peer, _tls_version(self.transport)))
 
-    def is_ready(self) -> None:
-        """No handshake is to be waited for any more."""
+    def _watch_idleness(self) -> None:
+        """Come back for the next look at whether the client sends something."""
         idle_timeout = self._factory.options.idle_timeout
         if not self.system.is_alive(self.address):
             return  # it closes, and has another deadline
@@ -193,7 +197,7 @@ class Connection(Actor):
         else:
             self._looks += 1
         if self._looks < LOOKS:
-            self.is_ready()
+            self._watch_idleness()
         else:
             self._why = "idle timeout"
             self.take_in(self.exit, Shutdown(self._why))

@@ -44,7 +44,7 @@ class Gate:
     @max_connections.setter
     def max_connections(self, limit: int) -> None:
         self._max_connections = limit
-        self._look()
+        self._tell_if_full_changed()
 
     @property
     def room(self) -> int:
@@ -76,7 +76,7 @@ class Gate:
                 if self._per_address is not None:
                     self._by_host[host] = self._by_host.get(host, 0) + 1
         self.count += 1
-        self._look()
+        self._tell_if_full_changed()
         return None
 
     def leave(self, peer: IAddress | None) -> None:
@@ -87,7 +87,7 @@ class Gate:
             left = self._by_host.pop(host) - 1
             if left:
                 self._by_host[host] = left
-        self._look()
+        self._tell_if_full_changed()
         if self._waiting:
             self._tell_waiting()
 
@@ -107,7 +107,7 @@ class Gate:
             return "too many connections of its address"
         return None
 
-    def _look(self) -> None:
+    def _tell_if_full_changed(self) -> None:
         is_full = self.count >= self._max_connections
         if is_full != self._was_full:
             self._was_full = is_full

@@ -63,7 +63,7 @@ class Listener:
         self._back_off: Timer | None = None
         self._read: Callable[[], Any] | None = None  # the port's own doRead
         self.port: Any = None  # an IListeningPort, while it is open
-        gate.watch(self._look)
+        gate.watch(self._pause_or_resume)
 
     def open(self) -> None:
         """
@@ -139,7 +139,7 @@ class Listener:
             self._read, lost = port.doRead, port.connectionLost
             port.doRead = self._accept
             port.connectionLost = lambda reason: self._lost(port, lost, reason)
-            self._look()
+            self._pause_or_resume()
         where = str(port.getHost())
         _log.info("listening on {address} ({endpoint})", address=where, endpoint=self._description)
 
@@ -148,7 +148,7 @@ class Listener:
         # Unless nobody is there any more: another process that has the same socket was first.
         if self._gate.room and not self._accept_some() and _somebody_waits(self.port.socket):
             self._back_off = self._timers.schedule(BACK_OFF, self._go_on)
-            self._look()
+            self._pause_or_resume()
 
     def _accept_some(self) -> bool:
         """Accept some of those who wait in the queue; False if none could be."""
@@ -160,9 +160,9 @@ class Listener:
 
     def _go_on(self) -> None:
         self._back_off = None
-        self._look()
+        self._pause_or_resume()
 
-    def _look(self) -> None:
+    def _pause_or_resume(self) -> None:
         """Accept while the gate has room."""
         if self._read is not None and self.port is not None:
             if self._gate.room and self._back_off is None:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, get_args
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IFileDescriptorReceiver
@@ -124,9 +124,7 @@ class Said:
 
 Message = Serve | Resume | Suspend | Reload | Ping | Tell | Drain | Done | Said
 
-KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (Serve, Resume, Suspend, Reload, Ping, Tell, Drain, Done, Said)
-}
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

@@ -60,10 +60,6 @@ class ActorProtocol(Actor, Protocol):
     _bytes_in = 0  # from the peer, handled or not
     __connection: Connection
 
-    def receive(self, message: Any) -> Any:
-        """Handle one message; see :meth:`Actor.receive <echoactor.Actor.receive>`."""
-        raise NotImplementedError(f"{type(self).__qualname__} needs a method receive(self, message)")
-
     # What Twisted calls, and a subclass leaves alone.
 
     def makeConnection(self, transport: Any) -> None:
@@ -107,8 +103,7 @@ class ActorProtocol(Actor, Protocol):
 
     def handshakeCompleted(self) -> None:
         """TLS is ready; see ``IHandshakeListener``."""
-        self.__connection.is_ready()
-        self.__connection.tell_ready()
+        self.__connection.ready()
 
     def readConnectionLost(self) -> None:
         """The peer will send no more; see ``IHalfCloseableProtocol``."""

@@ -300,7 +300,7 @@ def supervised(actor: object, most: int | None = None) -> tuple[ChildInfo, ...] 
 
 
 def child_of(actor: object, address: Address) -> ChildInfo | None:
-    """What a supervisor knows of the child at an address, until it has read of its end; None if it has no such child."""
+    """What a supervisor knows of a child, until it has read of its end; None if it has none there."""
     child = actor._running.get(address) if isinstance(actor, Supervising) else None
     return None if child is None else child.tell()
 

@@ -114,7 +114,7 @@ class Stream(_Connection):
 
     def stop_writing(self) -> None:
         self._writes = False
-        self._look()
+        self._choose_write_path()
 
     # What uvloop calls: this is an asyncio.Protocol
 
@@ -125,7 +125,7 @@ class Stream(_Connection):
             return
         # Say so whenever anything is left unsent, and again when nothing is.
         transport.set_write_buffer_limits(high=0)
-        self._look()
+        self._choose_write_path()
         self._flush_soon()
 
     def data_received(self, data: bytes) -> None:
@@ -212,8 +212,8 @@ class Stream(_Connection):
         else:
             self._flush_soon()
 
-    def _look(self) -> None:
-        """Look whether a write may go to uvloop at once."""
+    def _choose_write_path(self) -> None:
+        """Let writes go to uvloop at once, if they may."""
         is_open = not (self.disconnected or self._writeDisconnecting)
         if self._uv is not None and is_open and not (self._writes or self._is_full or self._must_wait()):
             self._write_now = self._uv.write
@@ -233,7 +233,7 @@ class Stream(_Connection):
             super().startTLS(*args)
         finally:
             # Not before: it unregisters a producer first, which opens the direct way again.
-            self._look()
+            self._choose_write_path()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See ``IConsumer``."""
@@ -245,7 +245,7 @@ class Stream(_Connection):
     def unregisterProducer(self) -> None:
         """See ``IConsumer``."""
         super().unregisterProducer()
-        self._look()
+        self._choose_write_path()
 
     def abortConnection(self) -> None:
         """See ``ITCPTransport``."""

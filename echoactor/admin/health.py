@@ -43,5 +43,4 @@ def why_not_ready(system: ActorSystem) -> str | None:
         return "draining"
     if not system.running:
         return "not started"
-    states = {server.state for server in system.servers}
-    return next(iter(sorted(states - {"listening"})), None)
+    return min({server.state for server in system.servers} - {"listening"}, default=None)

@@ -32,7 +32,6 @@ class Display:
     def __init__(self, options: LoadOptions, console: Console) -> None:
         self._options = options
         self._errors = 0
-        self._opening = 0
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Display:
