@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail
@@ -136,6 +137,15 @@ class _End(_Wait):
 
     def outcome_of_end(self, reason: object) -> object:
         return reason
+
+
+def after(
+    deferred: Deferred[Any], canceller: Callable[[Deferred[None]], None] | None = None
+) -> Deferred[None]:
+    """Fires when ``deferred`` has; cancelling it leaves that one alone."""
+    waiting: Deferred[None] = Deferred(canceller)
+    deferred.addCallback(lambda _: None if waiting.called else waiting.callback(None))
+    return waiting
 
 
 def start_call(system: Runtime, callee: Address, request: object, timeout: float | None) -> Deferred[Any]:

@@ -17,11 +17,12 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .calls import after
 from .errors import ListenError
 from .gate import Gate
 from .timers import Timer, Timers
 
-__all__ = ["Listener", "after", "cause_of"]
+__all__ = ["Listener", "cause_of"]
 
 _log = Logger()
 
@@ -209,15 +210,6 @@ class Listener:
 
     def _log_not_closed(self, failure: Failure) -> None:
         _log.failure("{endpoint} could not be closed", failure, endpoint=self._description)
-
-
-def after(
-    deferred: Deferred[Any], canceller: Callable[[Deferred[None]], None] | None = None
-) -> Deferred[None]:
-    """Fires when ``deferred`` has; cancelling it leaves that one alone."""
-    waiting: Deferred[None] = Deferred(canceller)
-    deferred.addCallback(lambda _: None if waiting.called else waiting.callback(None))
-    return waiting
 
 
 def cause_of(failure: Failure) -> str:

@@ -11,10 +11,11 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from .calls import after
 from .descriptors import make_room_for
 from .endpoints import Place, places_of
 from .events import DrainFinished, DrainStarted
-from .listening import Listener, after
+from .listening import Listener
 from .options import ServerOptions
 from .protocol import ActorFactory, ConnectionSupervisor
 from .proxy_protocol import ProxyProtocolFactory

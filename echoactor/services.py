@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .actor import Actor
+from .calls import after
 from .messages import Exit
 
 __all__ = ["ServiceActor"]
@@ -39,7 +40,9 @@ class ServiceActor(Actor):
 
     async def started(self) -> None:
         """Start the service, and wait when it says that it takes time."""
-        await _when_stopped(self._service)
+        stopping = _stopping.get(self._service)
+        if stopping is not None:
+            await after(stopping)
         self._runs = True
         await maybeDeferred(self._service.startService)
 
@@ -74,14 +77,3 @@ class ServiceActor(Actor):
 
     def _log_failure(self, failure: Failure) -> None:
         _log.failure("service {service} failed to stop", failure, service=str(self._service))
-
-
-def _when_stopped(service: IService) -> Deferred[None]:
-    """Fires when an earlier stop of the service is over; at once when there was none."""
-    waiting: Deferred[None] = Deferred()
-    stopping = _stopping.get(service)
-    if stopping is None:
-        waiting.callback(None)
-    else:
-        stopping.addCallback(waiting.callback)
-    return waiting

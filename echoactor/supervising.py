@@ -221,7 +221,7 @@ class Supervising(Actor):
         shutdown = child.spec.shutdown
         if shutdown == "brutal_kill":
             address.exit("kill")
-            return wait_for_end(self.system, address, None)
+            return address.ended()
         assert not isinstance(shutdown, str)
         if child.spec.is_supervisor:
             # An exit would wait in its mailbox while a child of its own starts, perhaps for ever.
@@ -238,7 +238,7 @@ class Supervising(Actor):
                 seconds=shutdown,
             )
             address.exit("kill")
-            return wait_for_end(self.system, address, None)
+            return address.ended()
 
         return wait_for_end(self.system, address, shutdown).addErrback(kill)
 

@@ -13,7 +13,6 @@ from twisted.python.reflect import safe_repr
 
 from . import signals
 from .address import Address
-from .calls import wait_for_end
 from .errors import SystemStopped
 from .inspection import ActorInfo, SystemInfo, Tree, actor_info, system_info, tree_of
 from .runtime import Runtime
@@ -109,7 +108,7 @@ class ActorSystem(Runtime, MultiService):
                 self._supervisor = self.spawn(Supervisor, self._supervisor_spec)
             finally:
                 self.current = asking
-            wait_for_end(self, self._supervisor, None).addCallback(self._supervisor_ended)
+            self._supervisor.ended().addCallback(self._supervisor_ended)
         return self._supervisor
 
     def is_supervised(self) -> bool:
@@ -232,7 +231,7 @@ class ActorSystem(Runtime, MultiService):
         if self._supervisor is None:
             return None
         self._supervisor.stop("shutdown").addErrback(lambda _: None)  # which it may do for another reason
-        return wait_for_end(self, self._supervisor, None)
+        return self._supervisor.ended()
 
     def _end_actors(self) -> None:
         self.is_closed = True

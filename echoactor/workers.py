@@ -10,8 +10,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred, succeed
 
 from .access_log import check_access_log
+from .calls import after
 from .errors import ActorError, CallFailed, CertificateError, ListenError
-from .listening import after
 from .options import ServerOptions
 from .pipe import Done, Drain, Message, Reload, Resume, Serve, Suspend, Tell
 from .process import Worker, name_of, share_of
