@@ -167,10 +167,19 @@ class ActorFactory(ServerFactory):
         self.supervisor: Address | None = None
         self.poller = poller_for(system.reactor)
         self._open: dict[Open, None] = {}
-        self.use(ServerOptions())
+        self._has_server = False
+        self.options = ServerOptions()
+        self.gate = Gate(self.options)
 
     def use(self, options: ServerOptions) -> None:
-        """Take other options, before the first connection comes."""
+        """
+        Take the options of a server, before the first connection comes.
+
+        :raises ValueError: another server has it, whose limits would hold no more, nor its drain wait.
+        """
+        if self._has_server:
+            raise ValueError("factory: has a server already; each server needs one of its own")
+        self._has_server = True
         self.options = options
         self.gate = Gate(options)
 

@@ -49,14 +49,17 @@ class Server(Service):
     :param factory: makes the connections; each server has a factory of its own.
     :param options: where to listen, limits, deadlines, certificates.
     :param places: where to listen, if somebody else has opened what the options say.
-    :raises ValueError: the description of an endpoint is wrong; the text names it.
+    :raises ValueError: the description of an endpoint is wrong, and the text names it; or another
+        server has the factory.
     :raises CertificateError: a certificate cannot be used; the text names the file.
     """
 
     def __init__(
         self, factory: ActorFactory, options: ServerOptions, places: Iterable[Place] | None = None
     ) -> None:
-        factory.use(options)
+        self._certificates = None if options.tls_port is None else Certificates(options)
+        places = list(places_of(factory.system.reactor, options) if places is None else places)
+        factory.use(options)  # after all that may raise: who corrects it can use the factory again
         self.options = options
         self.factory = factory
         self._system = factory.system
@@ -64,8 +67,6 @@ class Server(Service):
         self._is_suspended = False
         self._drained: Deferred[None] | None = None  # once it drains
         self._aborted = 0  # connections, by the last drain
-        self._certificates = None if options.tls_port is None else Certificates(options)
-        places = places_of(self._system.reactor, options) if places is None else places
         self._listeners = [self._listener(place) for place in places]
 
     @property

@@ -169,13 +169,14 @@ class WaitingTests(ActorTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.factory = EchoFactory(self.system)
-        self.factory.use(
-            ServerOptions(trusted_proxies=["10.0.0.0/8"], handshake_timeout=5, max_connections=2)
-        )
-        self.proxy = ProxyProtocolFactory(self.factory, self.factory)
+        self.use(trusted_proxies=["10.0.0.0/8"], handshake_timeout=5, max_connections=2)
         self.refusals: list[Any] = []
         self.system.events.subscribe(ConnectionRefused, self.refusals.append)
+
+    def use(self, **options: Any) -> None:
+        self.factory = EchoFactory(self.system)
+        self.factory.use(ServerOptions(**options))
+        self.proxy = ProxyProtocolFactory(self.factory, self.factory)
 
     def connect(self, peer: Any = PROXY) -> Wire:
         wire = Wire(peerAddress=peer)
@@ -276,12 +277,10 @@ class WaitingTests(ActorTestCase):
 
     def test_limits_apply_to_the_client(self) -> None:
         """Lists and limits for one address go by the client, not by the proxy."""
-        self.factory.use(
-            ServerOptions(
-                trusted_proxies=["10.0.0.0/8"],
-                deny=["192.0.2.0/24", "10.0.0.1"],
-                max_connections_per_address=1,
-            )
+        self.use(
+            trusted_proxies=["10.0.0.0/8"],
+            deny=["192.0.2.0/24", "10.0.0.1"],
+            max_connections_per_address=1,
         )
         wire = self.connect()
         wire.protocol.dataReceived(V1)

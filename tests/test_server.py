@@ -261,6 +261,16 @@ class StartTests(MemoryTestCase):
         with self.assertRaisesRegex(ValueError, "^endpoints: 'tcp' cannot be used: its arguments do not fit"):
             Server(self.factory, ServerOptions(endpoints=["tcp"]))
 
+    def test_factory_of_its_own(self) -> None:
+        """A second server on one factory, which would take the first one's limits from it, is refused."""
+        with self.assertRaises(ValueError):  # which leaves the factory free
+            Server(self.factory, ServerOptions(endpoints=["tcp"]))
+        first = Server(self.factory, ServerOptions(port=1, max_connections=1))
+        with self.assertRaisesRegex(ValueError, "^factory: has a server already; each server needs one of"):
+            Server(self.factory, ServerOptions(port=2))
+        self.connect()
+        self.assertEqual((first.connections, first.max_connections), (1, 1))
+
 
 class ServerSpecTests(MemoryTestCase):
     """A server as a supervisor's child."""
