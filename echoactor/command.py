@@ -18,7 +18,6 @@ from twisted.logger import Logger
 from .errors import CertificateError, ListenError
 from .notify import Notifier
 from .server import Server
-from .specs import ChildSpec
 from .system import ActorSystem
 from .workers import Workers
 
@@ -45,7 +44,6 @@ class Command(MultiService):
     """
     What only a command may do: end the process with one line when it cannot start, and handle signals.
 
-    :param children: of the top supervisor.
     :param reloads: what reads files again on SIGHUP, and what puts its errors into the command's words.
     """
 
@@ -53,14 +51,12 @@ class Command(MultiService):
         self,
         system: ActorSystem,
         server: Server | Workers,
-        children: Sequence[ChildSpec],
         reloads: Sequence[tuple[Callable[[], object], Callable[[str], str]]],
     ) -> None:
         super().__init__()
         self._system = system
         self._reloads = reloads
         self._server = server
-        self._children = children
         self._notifier = Notifier()
         self._system.setServiceParent(self)
 
@@ -69,8 +65,6 @@ class Command(MultiService):
             super().privilegedStartService()
 
     def startService(self) -> None:
-        for child in self._children:
-            self._system.start_child(child)
         with _told_in_one_line():
             super().startService()
         reactor: Any = self._system.reactor

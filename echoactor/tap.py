@@ -249,14 +249,11 @@ def makeService(options: Options) -> IService:
 
     system = ActorSystem(reactor, "echoactor")
     log_refusals(system.events)
-    children: list[ChildSpec] = []
     reloads: list[tuple[Callable[[], object], Callable[[str], str]]] = []
     file = options["access-log"]
     try:
         if options.workers is None:
-            factory = EchoFactory(system)
-            server: Server | Workers = Server(factory, options.server)
-            children.append(ChildSpec(ConnectionSupervisor, factory, id="connections"))
+            server: Server | Workers = Server(EchoFactory(system), options.server)
             if file is not None:
                 access_log = AccessLog(system.events, file, options.log_format)
                 reloads.append((access_log.reopen, in_words_of_the_command))
@@ -277,7 +274,9 @@ def makeService(options: Options) -> IService:
         observer = _observer(system, options, server)
         observer.setServiceParent(system)
         reloads.append((observer.reload, _in_words_of_admin))
-    command = Command(system, server, children, reloads)
+    if isinstance(server, Server):  # after the observer, which counts who is spawned
+        system.start_child(ChildSpec(ConnectionSupervisor, server.factory, id="connections"))
+    command = Command(system, server, reloads)
     if options.udp is not None:
         DatagramEcho(reactor, options.udp, options.server).setServiceParent(command)
     return command
