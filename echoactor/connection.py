@@ -231,12 +231,12 @@ class Connection(Actor):
                     self.address,
                     self.transport.getPeer(),
                     exit_reason,
-                    _tls_version(self.transport),
-                    self.bytes_in,
-                    self.bytes_out,
-                    self.messages_in,
-                    self.messages_out,
-                    self.system.reactor.seconds() - (self._actor_cell.born or 0.0),
+                    tls=_tls_version(self.transport),
+                    bytes_in=self.bytes_in,
+                    bytes_out=self.bytes_out,
+                    messages_in=self.messages_in,
+                    messages_out=self.messages_out,
+                    duration=self.system.reactor.seconds() - (self._actor_cell.born or 0.0),
                 )
             )
         self.take_in(self.exit, exit_reason)

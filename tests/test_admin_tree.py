@@ -18,7 +18,7 @@ from echoactor import (
     SupervisorSpec,
 )
 from echoactor.admin.sample import Sample
-from echoactor.admin.tree import FAMILY, MOST_ROWS, find, rows_of
+from echoactor.admin.tree import FAMILY, MOST_ROWS, Row, find, rows_of
 from echoactor.protocol import ConnectionSupervisor
 
 from .support import ActorTestCase, Adder
@@ -33,15 +33,15 @@ def connect(factory: ActorFactory, port: int) -> Any:
 
 
 class TreeTestCase(ActorTestCase):
-    def rows(self, *opened: str, shut: tuple[str, ...] = ()) -> list[list[Any]]:
+    def rows(self, *opened: str, shut: tuple[str, ...] = ()) -> list[Row]:
         return rows_of(Sample(self.system, None), frozenset(opened), frozenset(shut))
 
     def drawn(self, *opened: str, shut: tuple[str, ...] = ()) -> list[str]:
         """The rows, as a person sees them."""
-        return ["  " * (row[1] - 1) + str(row[4]) for row in self.rows(*opened, shut=shut)]
+        return ["  " * (row.level - 1) + row.name for row in self.rows(*opened, shut=shut)]
 
-    def row(self, name: str, *opened: str) -> Any:
-        [row] = [row for row in self.rows(*opened) if row[4] == name]
+    def row(self, name: str, *opened: str) -> Row:
+        [row] = [row for row in self.rows(*opened) if row.name == name]
         return row
 
     def supervise(self, *children: ChildSpec, **more: Any) -> Address:
@@ -71,8 +71,8 @@ class RowTests(TreeTestCase):
         first.send(6)
         rows = self.rows()
         self.assertEqual(self.drawn(), ["Supervisor", "  house", "    one", "    two"])
-        self.assertEqual(rows[2][1:], [3, 1, 2, "one", "Adder", first.number, "runnable", 1, 1, 0, 0, False])
-        self.assertEqual(rows[1][10:], [0, 2, True])
+        self.assertEqual(rows[2][1:], (3, 1, 2, "one", "Adder", first.number, "runnable", 1, 1, 0, 0, False))
+        self.assertEqual(rows[1][10:], (0, 2, True))
 
     def test_a_restart(self) -> None:
         """A supervised actor keeps its key when it is restarted; its number changes."""
@@ -81,9 +81,9 @@ class RowTests(TreeTestCase):
         self.system.send("first", ValueError("crash"))
         self.settle()
         after = self.row("one")
-        self.assertEqual((after[0], after[10]), (before[0], 1))
-        self.assertNotEqual(after[6], before[6])
-        self.assertTrue(before[0].startswith(f"c{supervisor.number}."))
+        self.assertEqual((after.key, after.restarts), (before.key, 1))
+        self.assertNotEqual(after.number, before.number)
+        self.assertTrue(before.key.startswith(f"c{supervisor.number}."))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_not_running(self) -> None:
@@ -93,8 +93,8 @@ class RowTests(TreeTestCase):
         self.system.send("first", ValueError("crash"))
         Supervisor.terminate_child(supervisor, "two")
         self.settle()
-        self.assertEqual(self.row("one")[5:8], ["", None, "restarting"])
-        self.assertEqual(self.row("two")[5:8], ["", None, "not running"])
+        self.assertEqual(self.row("one")[5:8], ("", None, "restarting"))
+        self.assertEqual(self.row("two")[5:8], ("", None, "not running"))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_spawned(self) -> None:
@@ -108,7 +108,7 @@ class RowTests(TreeTestCase):
     def test_deep(self) -> None:
         """However deep actors are nested, and in whatever rings they are spawned, there are so many rows."""
         self.spawn(spawner, 3000)
-        self.assertEqual([row[1] for row in self.rows()], list(range(1, MOST_ROWS + 1)))
+        self.assertEqual([row.level for row in self.rows()], list(range(1, MOST_ROWS + 1)))
 
     def test_connections(self) -> None:
         """A connection is below the supervisor of connections, by its peer; else at the top."""
@@ -118,11 +118,11 @@ class RowTests(TreeTestCase):
         connect(factory, 4000)
         self.settle()
         self.assertEqual(self.drawn(), ["Supervisor", "  connections", "    192.0.2.1:4000"])
-        self.assertEqual(self.row("192.0.2.1:4000")[5], "EchoProtocol")
+        self.assertEqual(self.row("192.0.2.1:4000").kind, "EchoProtocol")
         alone = connect(EchoFactory(self.system), 4001)
         alone.link(self.spawn(Adder))  # which makes it nobody's child
         self.assertEqual(sorted(self.drawn()[3:]), ["192.0.2.1:4001", "Adder"])
-        self.assertEqual({row[1] for row in self.rows()[3:]}, {1})
+        self.assertEqual({row.level for row in self.rows()[3:]}, {1})
 
 
 class OpeningTests(TreeTestCase):
@@ -131,8 +131,8 @@ class OpeningTests(TreeTestCase):
         parents = [self.spawn(spawner, 1, 3) for _ in range(2)]
         self.assertEqual(len(self.rows()), 8)
         rows = self.rows(shut=(f"a{parents[1].number}",))
-        self.assertEqual([row[12] for row in rows], [True, False, False, False, False])
-        self.assertEqual(rows[4][11], 3)
+        self.assertEqual([row.is_open for row in rows], [True, False, False, False, False])
+        self.assertEqual(rows[4].children, 3)
 
     def test_large_families(self) -> None:
         """Of a large family some are shown, and a row that says how many more there are, and shows more."""
@@ -141,18 +141,18 @@ class OpeningTests(TreeTestCase):
         self.assertEqual(len(rows), FAMILY + 2)
         more, siblings, left = rows[-1], FAMILY + 1, 1000 - FAMILY
         self.assertEqual(
-            more[1:], [2, siblings, siblings, f"{left} more", "", None, "more", 0, 0, 0, left, False]
+            more[1:], (2, siblings, siblings, f"{left} more", "", None, "more", 0, 0, 0, left, False)
         )
-        self.assertEqual({row[3] for row in rows[1:]}, {siblings})
-        self.assertEqual(len(self.rows(more[0])), MOST_ROWS)
+        self.assertEqual({row.siblings for row in rows[1:]}, {siblings})
+        self.assertEqual(len(self.rows(more.key)), MOST_ROWS)
 
     def test_a_large_family_at_the_top(self) -> None:
         """That goes for those at the top as well."""
         for _ in range(FAMILY + 5):
             self.spawn(spawner)
         rows = self.rows()
-        self.assertEqual((len(rows), rows[-1][4]), (FAMILY + 1, "5 more"))
-        self.assertEqual(len(self.rows(rows[-1][0])), FAMILY + 5)
+        self.assertEqual((len(rows), rows[-1].name), (FAMILY + 1, "5 more"))
+        self.assertEqual(len(self.rows(rows[-1].key)), FAMILY + 5)
 
 
 class FindTests(TreeTestCase):
@@ -162,9 +162,9 @@ class FindTests(TreeTestCase):
         spawned = self.spawn(Adder)
         sample = Sample(self.system, None)
         for row in self.rows():
-            node = find(sample, row[0])
+            node = find(sample, row.key)
             assert node is not None
-            self.assertEqual((node.name, node.number), (row[4], row[6]))
+            self.assertEqual((node.name, node.number), (row.name, row.number))
         for key in ("", "a", "ax", "c1", "a99999", "c1.00000000", "m", "m1", "a²", "c.1", "\x00", "a-1"):
             self.assertIsNone(find(sample, key), key)
         spawned.exit("kill")
@@ -180,4 +180,4 @@ class FindTests(TreeTestCase):
         spawned.exit("kill")
         self.settle()
         rows = rows_of(sample, frozenset(), frozenset())
-        self.assertEqual([row[4] for row in rows], ["Supervisor", "house"])
+        self.assertEqual([row.name for row in rows], ["Supervisor", "house"])

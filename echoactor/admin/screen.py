@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -13,8 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from .text import shown
+from .tree import Row
 
 __all__ = ["Screen"]
+
+T = TypeVar("T")
 
 MOMENTS = 40
 """Looks that a chart shows."""
@@ -181,19 +184,24 @@ class Screen:
 
     def _tree(self, tree: list[list[Any]], most: int) -> Table:
         table, room = self._table("actor", ("mailbox", 9), ("restarts", 8), ("handled", 13))
-        rows = _cut(tree, most, len(tree))
-        for _, level, _, _, name, kind, _, state, unread, handled, restarts, *_ in rows:
-            indent = " " * min(2 * (level - 1), room // 2)  # so that the deepest have names, too
-            dot, style = DOTS.get(state, BUSY)
+        all_rows = [Row(*row[: len(Row._fields)]) for row in tree]  # a newer server may send more of each
+        rows = _cut(all_rows, most, len(tree))
+        for row in rows:
+            indent = " " * min(2 * (row.level - 1), room // 2)  # so that the deepest have names, too
+            dot, style = DOTS.get(row.state, BUSY)
             who = Text.assemble(indent, (f"{dot} ", style))
-            who.append(_end(shown(name), room - who.cell_len), "bold" if state != "more" else "dim")
-            if kind != name and who.cell_len + 2 + cell_len(shown(kind)) <= room:
-                who.append(f"  {shown(kind)}", "dim")
-            figures = (f"{unread:,}", f"{restarts:,}", f"{handled:,}") if state != "more" else ("", "", "")
-            styles = ("yellow" if unread else "dim", "bold red" if restarts else "dim", "")
+            is_actor = row.state != "more"
+            who.append(_end(shown(row.name), room - who.cell_len), "bold" if is_actor else "dim")
+            if row.kind != row.name and who.cell_len + 2 + cell_len(shown(row.kind)) <= room:
+                who.append(f"  {shown(row.kind)}", "dim")
+            figures = [
+                f"{figure:,}" if is_actor else "" for figure in (row.waiting, row.restarts, row.handled)
+            ]
+            styles = ("yellow" if row.waiting else "dim", "bold red" if row.restarts else "dim", "")
             _add(table, who, *(Text(figure, how) for figure, how in zip(figures, styles, strict=True)))
         # A row that says "more" stands for so many children.
-        _add_more(table, sum(row[11] if row[7] == "more" else 1 for row in tree[len(rows) :]))
+        left = all_rows[len(rows) :]
+        _add_more(table, sum(row.children if row.state == "more" else 1 for row in left))
         return table
 
     def _connections(self, found: dict[str, Any], most: int) -> Table:
@@ -248,7 +256,7 @@ def _add_more(table: Table, count: int) -> None:
         table.add_row(Text(f"… {count:,} more", "dim"))
 
 
-def _cut(rows: list[list[Any]], most: int, all: int) -> list[list[Any]]:
+def _cut(rows: list[T], most: int, all: int) -> list[T]:
     """Those that are shown; the last line is for how many more there are."""
     return rows[:most] if all <= most else rows[: max(0, most - 1)]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2s
 from itertools import islice
-from typing import Any
+from typing import NamedTuple
 
 from twisted.python.reflect import safe_repr
 
@@ -18,7 +18,7 @@ from ..supervising import count_supervised, supervised
 from .sample import Sample
 from .text import kind_in_words, peer_in_words, shown
 
-__all__ = ["Node", "find", "rows_of"]
+__all__ = ["Node", "Row", "find", "rows_of"]
 
 MOST_ROWS = 200
 """Rows at most. More are not read at once, and each is looked up every second."""
@@ -69,20 +69,43 @@ class Node:
         return self.cell.address.number if self.cell is not None else None
 
 
-def rows_of(sample: Sample, opened: frozenset[str], shut: frozenset[str]) -> list[list[Any]]:
+class Row(NamedTuple):
+    """
+    A line of the tree, as the page and ``echoactor-top`` are sent it: a list in this order.
+
+    :ivar level: from 1.
+    :ivar place: among its siblings, from 1.
+    :ivar siblings: how many those are.
+    :ivar number: of the actor; None for one that does not run.
+    :ivar state: of the node; ``"more"`` stands for siblings that are left out.
+    :ivar waiting: messages in its mailbox.
+    """
+
+    key: str
+    level: int
+    place: int
+    siblings: int
+    name: str
+    kind: str
+    number: int | None
+    state: str
+    waiting: int = 0
+    handled: int = 0
+    restarts: int = 0
+    children: int = 0
+    is_open: bool = False
+
+
+def rows_of(sample: Sample, opened: frozenset[str], shut: frozenset[str]) -> list[Row]:
     """
     The rows of the tree that are open, from top to bottom.
 
     :param opened: keys of those rows with the state ``"more"`` that the viewer has opened.
     :param shut: keys of what the viewer has shut; all else is open.
-    :returns: for each row its key, level from 1, place among its siblings from 1, how many those are, name,
-        class, number (None for one that does not run), state, messages waiting, messages handled, restarts,
-        children, and whether it is open. A row with the state ``"more"`` stands for siblings that are left
-        out.
     """
-    rows: list[list[Any]] = []
+    rows: list[Row] = []
     # A stack of one's own: actors that spawn one another may be nested deeper than Python can call.
-    stack = [_family(sample, None, 1, opened)]
+    stack = [_family(sample, None, 1, opened, shut)]
     while stack and len(rows) < MOST_ROWS:
         found = next(stack[-1], None)
         if found is None:
@@ -90,9 +113,8 @@ def rows_of(sample: Sample, opened: frozenset[str], shut: frozenset[str]) -> lis
             continue
         node, row = found
         rows.append(row)
-        row.append(row[-1] > 0 and node is not None and node.key not in shut)
-        if row[-1]:
-            stack.append(_family(sample, node, row[1] + 1, opened))
+        if row.is_open:
+            stack.append(_family(sample, node, row.level + 1, opened, shut))
     return rows
 
 
@@ -108,9 +130,9 @@ def find(sample: Sample, key: str) -> Node | None:
 
 
 def _family(
-    sample: Sample, parent: Node | None, level: int, opened: frozenset[str]
-) -> Iterator[tuple[Node | None, list[Any]]]:
-    """The nodes of one parent's children, and their rows but for the last column."""
+    sample: Sample, parent: Node | None, level: int, opened: frozenset[str], shut: frozenset[str]
+) -> Iterator[tuple[Node | None, Row]]:
+    """The nodes of one parent's children, and their rows."""
     cell = parent.cell if parent is not None else None
     more = f"m{'' if cell is None else cell.address.number}"
     size = _count_children(sample, cell)
@@ -118,18 +140,19 @@ def _family(
     siblings = shown_ones + (size > shown_ones)
     for place, node in enumerate(_children(sample, cell, shown_ones), 1):
         own = node.cell
-        yield (
-            node,
-            [
-                *(node.key, level, place, siblings, node.name, node.kind, node.number, node.state),
-                *((own.count_unread(), own.handled) if own is not None else (0, 0)),
-                node.info.restarts if node.info is not None else 0,
-                _count_children(sample, own) if own is not None else 0,
-            ],
+        children = 0 if own is None else _count_children(sample, own)
+        row = Row(
+            *(node.key, level, place, siblings, node.name, node.kind, node.number, node.state),
+            waiting=0 if own is None else own.count_unread(),
+            handled=0 if own is None else own.handled,
+            restarts=0 if node.info is None else node.info.restarts,
+            children=children,
+            is_open=children > 0 and node.key not in shut,
         )
+        yield node, row
     if size > shown_ones:
         left = size - shown_ones
-        yield None, [more, level, siblings, siblings, f"{left:,} more", "", None, "more", 0, 0, 0, left]
+        yield None, Row(more, level, siblings, siblings, f"{left:,} more", "", None, "more", children=left)
 
 
 def _count_children(sample: Sample, parent: Cell | None) -> int:

@@ -91,17 +91,17 @@ class View:
 
         order = text(b"order", 10)
         return cls(
-            keys(b"open"),
-            keys(b"shut"),
-            text(b"actor", 40),
-            text(b"search", 100).strip().lower(),
-            order if order in ORDERS else "rate",
-            number(b"first", 0, 10_000_000),
-            number(b"rows", 20, MOST_ROWS),
-            tuple(
+            opened=keys(b"open"),
+            shut=keys(b"shut"),
+            actor=text(b"actor", 40),
+            search=text(b"search", 100).strip().lower(),
+            order=order if order in ORDERS else "rate",
+            first=number(b"first", 0, 10_000_000),
+            rows=number(b"rows", 20, MOST_ROWS),
+            held=tuple(
                 int(one) for one in text(b"held", 1000).split(",", MOST_ROWS)[:MOST_ROWS] if is_number(one)
             ),
-            number(b"since", 0, 10**8),
+            since=number(b"since", 0, 10**8),
         )
 
 
