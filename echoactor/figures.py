@@ -35,22 +35,22 @@ DELAYS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 LENGTHS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
 """Messages in a mailbox: none, the one that is on its way, and the sizes of a problem."""
 
-REFUSALS = frozenset(
-    (
-        "handshake timeout",
-        "its address is denied",
-        "its address is not allowed",
-        "shutdown timeout",
-        "it is no trusted proxy",
-        "the server stops",
-        "too many connections",
-        "too many connections of its address",
-    )
+REFUSALS = (
+    "aborted",
+    "bad header",
+    "handshake timeout",
+    "it is no trusted proxy",
+    "its address is denied",
+    "its address is not allowed",
+    "shutdown timeout",
+    "the server stops",
+    "too many connections",
+    "too many connections of its address",
 )
-"""Reasons that are told apart. The others are about headers and quote what strangers
-send; a label of each would be as many time series as they like."""
+"""Reasons, as far as their first colon, that are told apart: what comes after it quotes what
+strangers send, and a label of each would be as many time series as they like."""
 
-OTHER_REFUSALS = "bad header"
+OTHER_REFUSALS = "other"
 
 TRAFFIC = ("bytes_in", "bytes_out", "messages_in", "messages_out")
 """What is counted of a connection; both it and the event of its end have these."""
@@ -95,7 +95,7 @@ class Figures:
         self.lag = Histogram(DELAYS)
         self._counts: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
-        self._refused.update(dict.fromkeys((*REFUSALS, OTHER_REFUSALS), 0))  # a rate needs a number before
+        self._refused.update(dict.fromkeys(REFUSALS, 0))  # a rate needs a number before the first
         self._delays = Delays(system, self.delay.add)
         self._tick: IDelayedCall | None = None
         self._subscriptions: list[Callable[[], None]] = []
@@ -104,10 +104,7 @@ class Figures:
 
     def start(self) -> None:
         """Begin to sample the delay and the lag; count on, after :meth:`close`."""
-        before = self.traffic()
         self._count()
-        for name, number in self.traffic().items():  # what was done meanwhile is not counted
-            self._counts[name] -= number - before[name]
         if self._tick is None:
             self._delays.start()
             self._wait()
@@ -190,6 +187,7 @@ class Figures:
             for cell in self.system.cells()
             if isinstance(cell.actor, Connection) and not cell.actor.transport.is_closed
         }
+        self._counts.subtract(_traffic_of(self._open.values()))  # what was done while nobody counted
         subscribe = self.system.events.subscribe
         self._subscriptions = [
             subscribe(ActorSpawned, self._counter("spawned")),
@@ -218,7 +216,8 @@ class Figures:
             self._counts[name] += getattr(event, name)
 
     def _was_refused(self, event: ConnectionRefused) -> None:
-        self._refused[event.reason if event.reason in REFUSALS else OTHER_REFUSALS] += 1
+        reason = event.reason.partition(":")[0]
+        self._refused[reason if reason in REFUSALS else OTHER_REFUSALS] += 1
 
     def _wait(self) -> None:
         due = self.system.reactor.seconds() + TICK

@@ -214,14 +214,14 @@ class _Waiting(Protocol):
         try:
             header = parse_header(self._data)
         except BadHeader as error:
-            self.abort(str(error))
+            self.abort(f"bad header: {error}")
             return
         if header is not None:
             self._hand_over(header)
 
     def readConnectionLost(self) -> None:
         """The header will not come any more."""
-        self.abort("no header before the end of input")
+        self.abort("bad header: none before the end of input")
 
     def writeConnectionLost(self) -> None:
         """Nothing is written here."""

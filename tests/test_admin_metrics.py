@@ -163,6 +163,7 @@ class MetricsTests(ActorTestCase):
 
     def test_bounded_labels(self) -> None:
         """However hostile and many the names of actors and reasons of refusals, the labels are as few."""
+        self.system.events.emit(ConnectionRefused(None, "a program's own reason"))
         before = self.body(self.get(self.own))
         for number in range(100):
             self.system.spawn(Adder, name=f"{HOSTILE} {number}")

@@ -119,12 +119,13 @@ class FiguresTests(ActorTestCase):
         self.assertEqual(self.figures.snapshot()["descriptors"]["open"], there)
 
     def test_refusals(self) -> None:
-        """Refusals are counted by reason; reasons that quote what strangers send are all one."""
+        """Refusals are counted by reason; what strangers send, or a program says, is no label."""
         for number in range(1000):
-            self.system.events.emit(ConnectionRefused(None, f"no PROXY header: b'{number}'"))
+            self.system.events.emit(ConnectionRefused(None, f"bad header: no PROXY header: b'{number}'"))
+            self.system.events.emit(ConnectionRefused(None, f"{number} is not liked"))
         self.system.events.emit(ConnectionRefused(None, "its address is denied"))
         refused = self.figures.snapshot()["connections"]["refused"]
-        told = {"bad header": 1000, "its address is denied": 1}
+        told = {"bad header": 1000, "its address is denied": 1, "other": 1000}
         # All are there from the start: a rate needs a number before the first.
         self.assertEqual(refused, dict.fromkeys(REFUSALS, 0) | told)
 
@@ -145,15 +146,22 @@ class FiguresTests(ActorTestCase):
         self.settle()
         EchoFactory(self.system).buildProtocol(CLIENT)
         refused = self.figures.snapshot()["connections"]["refused"]
-        self.assertEqual(refused, dict.fromkeys(REFUSALS, 1) | {"the server stops": 2, "bad header": 0})
+        self.assertEqual(refused, dict.fromkeys(REFUSALS, 1) | {"the server stops": 2, "bad header": 2})
 
     def refuse_before_a_header(self) -> None:
-        """Refuse a stranger, two proxies that say nothing (in time, and until the stop), and one after it."""
+        """Refuse a stranger, and proxies that say something else, or nothing until something ends."""
         factory = EchoFactory(self.system)
         options = ServerOptions(trusted_proxies=["192.0.2.0/24"], handshake_timeout=10, shutdown_timeout=2)
         server = Server(factory, options)
         proxies = ProxyProtocolFactory(factory, factory)
         proxies.buildProtocol(OTHER)
+        waiting: list[Any] = []
+        for _ in range(3):
+            waiting.append(proxies.buildProtocol(CLIENT))
+            waiting[-1].makeConnection(StringTransport())
+        waiting[0].dataReceived(b"GET")
+        waiting[1].readConnectionLost()
+        factory.abort()
         for seconds in (11, 1):
             proxies.buildProtocol(CLIENT).makeConnection(StringTransport())
             self.pass_time(seconds)
@@ -327,11 +335,14 @@ class ConnectionFiguresTests(ConnectionTestCase):
         self.assertEqual(seen, [10, 10, 10, 15])
 
     def test_made_later(self) -> None:
-        """Connections that are open already when the figures are made are in them."""
+        """Connections that are open already when the figures are made are in them; what they did is not."""
         client = self.connect(EchoProtocol)
         client.sendall(b"hello")
         self.poll()
         figures = Figures(self.system)
         self.addCleanup(figures.close)
         snapshot = figures.snapshot()
-        self.assertEqual((snapshot["connections"]["open"], snapshot["bytes"]), (1, {"in": 5, "out": 5}))
+        self.assertEqual((snapshot["connections"]["open"], snapshot["bytes"]), (1, {"in": 0, "out": 0}))
+        client.sendall(b"again!")
+        self.poll()
+        self.assertEqual(figures.snapshot()["bytes"], {"in": 6, "out": 6})

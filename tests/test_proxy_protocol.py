@@ -246,7 +246,7 @@ class WaitingTests(ActorTestCase):
         self.assertTrue(wire.aborted)
         [refusal] = self.refusals
         self.assertEqual((refusal.peer, self.factory.gate.count), (PROXY, 0))
-        self.assertIn("no PROXY header: b'GET", refusal.reason)
+        self.assertIn("bad header: no PROXY header: b'GET", refusal.reason)
 
     def test_too_late(self) -> None:
         """A header has to be whole in time, however steadily it comes."""
@@ -274,6 +274,9 @@ class WaitingTests(ActorTestCase):
         wire.protocol.readConnectionLost()
         self.assertTrue(wire.aborted)
         self.assertEqual(self.factory.gate.count, 0)
+        self.assertEqual(
+            self.refusals, [ConnectionRefused(PROXY, "bad header: none before the end of input")]
+        )
 
     def test_limits_apply_to_the_client(self) -> None:
         """Lists and limits for one address go by the client, not by the proxy."""
