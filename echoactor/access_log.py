@@ -9,15 +9,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TextIO
 
 from twisted.logger import Logger
 from twisted.python.reflect import safe_repr
 
 from .events import ConnectionClosed, Events
-from .log_output import printable, timestamp
+from .log_output import timestamp
+from .text import peer_in_words, printable
 
-__all__ = ["AccessLog", "check_access_log", "peer_text", "standard_output"]
+__all__ = ["AccessLog", "check_access_log", "standard_output"]
 
 _log = Logger()
 
@@ -94,19 +95,10 @@ def standard_output() -> int:
     return sys.__stdout__.fileno() if sys.__stdout__ else 1
 
 
-def peer_text(peer: Any) -> str:
-    """The other end of a connection (an ``IAddress``), as people write it."""
-    host = getattr(peer, "host", None)
-    if host is None:
-        name = getattr(peer, "name", None)
-        # With a space, its owner could forge the rest of a line.
-        return "unix" if not name else "unix:" + printable(os.fsdecode(name)).replace(" ", "\\x20")
-    return printable(f"[{host}]:{peer.port}" if ":" in host else f"{host}:{peer.port}")
-
-
 def _as_text(now: float, event: ConnectionClosed) -> str:
     sizes = f"in={event.bytes_in} out={event.bytes_out} {event.duration:.3f}s"
-    who = f"{peer_text(event.peer)} {event.address} {event.tls or '-'}"
+    peer = peer_in_words(event.peer).replace(" ", "\\x20")  # a name could forge the rest of a line
+    who = f"{peer} {event.address} {event.tls or '-'}"
     return printable(f"{timestamp(now)} {who} {sizes} {safe_repr(event.reason)}") + "\n"
 
 
@@ -114,7 +106,7 @@ def _as_json(now: float, event: ConnectionClosed) -> str:
     line = {
         "time": timestamp(now),
         "event": "connection",
-        "peer": peer_text(event.peer),
+        "peer": peer_in_words(event.peer),
         "actor": str(event.address),
         "tls": event.tls,
         "bytes_in": event.bytes_in,

@@ -21,7 +21,9 @@ from twisted.logger import (
 )
 from zope.interface import implementer
 
-__all__ = ["FORMATS", "Rationed", "as_json", "as_text", "choose", "in_a_second", "printable", "timestamp"]
+from .text import printable
+
+__all__ = ["FORMATS", "Rationed", "as_json", "as_text", "choose", "in_a_second", "timestamp"]
 
 RATION = 10
 """Lines of the same error in a second. Who causes one may do so thousands of
@@ -37,17 +39,6 @@ OTHERS = "lines of other kinds"
 
 OWN = ("message", "time", "system", "format", "isError", "failure", "why")
 """Fields of an event that are Twisted's, beside those that begin with ``log_``."""
-
-
-def printable(text: str, keep: str = "") -> str:
-    """
-    Text of unknown origin, with all that is not printable escaped: that may steer a terminal, or end a line.
-
-    :param keep: what is not escaped all the same.
-    """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one in keep else repr(one)[1:-1] for one in text)
 
 
 def timestamp(seconds: float) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from twisted.logger import Logger
 from twisted.python.reflect import safe_repr
 
-from .events import ActorCrashed, ActorRestarted, ConnectionRefused, Events
+from .events import ActorCrashed, ActorRestarted, ConnectionRefused
+from .text import peer_in_words
 
-__all__ = ["log_crash", "log_refusals", "log_restart"]
+__all__ = ["log_crash", "log_refusal", "log_restart"]
 
 _log = Logger()
 
@@ -35,10 +36,6 @@ def log_restart(event: ActorRestarted) -> None:
     )
 
 
-def log_refusals(events: Events) -> None:
-    """Log connections that are refused; the others are for the access log."""
-
-    def refused(event: ConnectionRefused) -> None:
-        _log.info("connection from {peer} refused: {reason}", peer=str(event.peer), reason=event.reason)
-
-    events.subscribe(ConnectionRefused, refused)
+def log_refusal(event: ConnectionRefused) -> None:
+    """Log a connection that is refused; the others are for the access log."""
+    _log.info("connection from {peer} refused: {reason}", peer=peer_in_words(event.peer), reason=event.reason)

@@ -17,13 +17,15 @@ from .command import ALIASES, Command, dashed, in_words_of_the_command
 from .datagram import DatagramEcho
 from .echo import EchoFactory
 from .errors import CertificateError
-from .log_output import FORMATS, choose, printable
-from .logs import log_refusals
+from .events import ConnectionRefused
+from .log_output import FORMATS, choose
+from .logs import log_refusal
 from .options import COUNT, Kind, ServerOptions, kind_of
 from .protocol import ConnectionSupervisor
 from .server import Server
 from .specs import ChildSpec
 from .system import ActorSystem
+from .text import printable
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -248,7 +250,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # not earlier: --reactor must come first
 
     system = ActorSystem(reactor, "echoactor")
-    log_refusals(system.events)
+    system.events.subscribe(ConnectionRefused, log_refusal)
     reloads: list[tuple[Callable[[], object], Callable[[str], str]]] = []
     file = options["access-log"]
     try:

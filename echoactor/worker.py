@@ -21,9 +21,10 @@ from .actor import Actor
 from .echo import EchoFactory
 from .endpoints import Place
 from .errors import CertificateError, ListenError
+from .events import ConnectionRefused
 from .figures import Figures
 from .log_output import Rationed, in_a_second
-from .logs import log_refusals
+from .logs import log_refusal
 from .pipe import Done, Drain, Message, Ping, Pipe, Reload, Resume, Said, Serve, Suspend, Tell
 from .process import PIPE
 from .protocol import ConnectionSupervisor
@@ -49,7 +50,7 @@ def main() -> None:
 
     reactor: Any = installed
     system = ActorSystem(reactor, f"worker-{name}")
-    log_refusals(system.events)
+    system.events.subscribe(ConnectionRefused, log_refusal)
     orders = system.spawn(Orders)
 
     def received(order: Message, sockets: list[socket.socket]) -> None:

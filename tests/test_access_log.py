@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from echoactor import Shutdown
-from echoactor.access_log import AccessLog, peer_text
+from echoactor.access_log import AccessLog
 from echoactor.events import ConnectionClosed
 
 from .support import ActorTestCase, Recorder, log_lines
@@ -96,10 +96,6 @@ class AccessLogTests(ActorTestCase):
         text = self.file.read_text()
         self.assertEqual(len(text.splitlines()), 2)
         self.assertEqual([one for one in text if not one.isprintable() and one != "\n"], [])
-
-    def test_peers(self) -> None:
-        """A peer without a name is a UNIX socket's."""
-        self.assertEqual(peer_text(UNIXAddress(None)), "unix")
 
     def test_reopen(self) -> None:
         """After a reopen, lines go to a new file in its place; those before stay in the one moved away."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoactor import Crash, Shutdown
-from echoactor.admin.text import LONGEST, peer_in_words, reason_in_words, shown
+from echoactor.admin.text import LONGEST, reason_in_words, shown
 
 
 class Bad:
@@ -34,18 +33,6 @@ class TextTests(SynchronousTestCase):
         """An object is shown as Python shows it, if it can be."""
         self.assertEqual(shown(("a", 1)), "('a', 1)")
         self.assertIn("Bad", shown(Bad()))
-
-    def test_peers(self) -> None:
-        """Peers are written as people write them."""
-        for peer, text in (
-            (IPv4Address("TCP", "192.0.2.1", 80), "192.0.2.1:80"),
-            (IPv6Address("TCP", "2001:db8::1", 80), "[2001:db8::1]:80"),
-            (UNIXAddress(b"/run/\x1b\xff"), r"/run/\x1b\udcff"),
-            (UNIXAddress(None), "a UNIX socket"),
-            (HostnameAddress(b"example.com", 80), "HostnameAddress(hostname=b'example.com', port=80)"),
-            (None, "None"),
-        ):
-            self.assertEqual(peer_in_words(peer), text)
 
     def test_reasons(self) -> None:
         """Of a crash the exception is shown, of other reasons themselves."""

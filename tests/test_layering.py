@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 PACKAGE = Path(__file__).parent.parent / "echoactor"
 
 ROOMS = """
-    errors address messages events logs timers mailbox signals names calls delayed turns delays actor cell
-    styles runtime specs children services supervising supervisor dynamic_supervisor inspection system groups
-    networks options descriptors poller transport gate connection protocol echo proxy_protocol tls endpoints
-    listening datagram notify log_output access_log figures server pipe sockets process workers worker command
-    tap testing
+    errors address messages events text logs timers mailbox signals names calls delayed turns delays actor
+    cell styles runtime specs children services supervising supervisor dynamic_supervisor inspection
+    system groups networks options descriptors poller transport gate connection protocol echo
+    proxy_protocol tls endpoints listening datagram notify log_output access_log figures server pipe
+    sockets process workers worker command tap testing
     __init__
 """.split()
 """In this order: each may import those before it."""
@@ -72,6 +72,12 @@ class LayeringTests(SynchronousTestCase):
             imported = imports_of((PACKAGE / f"{room}.py").read_text())
             imported -= {"admin"} if room == "tap" else set()
             self.assertEqual(imported - set(ROOMS[:place]), set(), f"{room} imports too much")
+
+    def test_told(self) -> None:
+        """Who contributes reads of the same modules, in the same order."""
+        told = (PACKAGE.parent / "CONTRIBUTING.rst").read_text()
+        paragraph = told.partition("only the modules before it: ")[2].partition("\n\n")[0]
+        self.assertEqual(re.findall(r"``(\w+)``", paragraph), ROOMS[:-1])
 
     def test_apart(self) -> None:
         """The reactor imports nothing of the package."""

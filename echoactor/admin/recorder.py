@@ -20,7 +20,8 @@ from ..events import (
 )
 from ..supervising import child_of
 from ..system import ActorSystem
-from .text import peer_in_words, reason_in_words, shown
+from ..text import peer_in_words
+from .text import reason_in_words, shown
 from .tree import Node
 
 __all__ = ["Happening", "Recorder"]
@@ -165,9 +166,8 @@ class Recorder:
         self._visit("closed", event, f": {reason_in_words(event.reason)}")
 
     def _visit(self, kind: str, event: ConnectionOpened | ConnectionClosed, text: str) -> None:
-        text = f"{peer_in_words(event.peer)}{text}"
+        text = f"{shown(peer_in_words(event.peer))}{text}"
         self._visits.append(self._happening(kind, text, event.address.number))
 
     def _refused(self, event: ConnectionRefused) -> None:
-        peer = peer_in_words(event.peer) if event.peer is not None else "somebody"
-        self._keep("refused", f"{peer}: {shown(event.reason)}")
+        self._keep("refused", f"{shown(peer_in_words(event.peer))}: {shown(event.reason)}")

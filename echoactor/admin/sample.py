@@ -7,7 +7,8 @@ from collections import defaultdict
 from ..cell import Cell
 from ..connection import Connection
 from ..system import ActorSystem
-from .text import peer_in_words
+from ..text import peer_in_words
+from .text import shown
 
 __all__ = ["OpenConnection", "Sample"]
 
@@ -50,7 +51,7 @@ class OpenConnection:
     def peer(self) -> str:
         """Who is at the other end. Made when it is first asked for: ten thousand take a while."""
         if self._peer is None:
-            self._peer = peer_in_words(self.cell.actor.transport.getPeer())
+            self._peer = shown(peer_in_words(self.cell.actor.transport.getPeer()))
         return self._peer
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from os import fsdecode
-from typing import Any
-
-from twisted.internet.address import UNIXAddress
 from twisted.python.reflect import safe_repr
 
-from ..log_output import printable
 from ..messages import Crash
+from ..text import printable
 
-__all__ = ["kind_in_words", "peer_in_words", "reason_in_words", "shown"]
+__all__ = ["kind_in_words", "reason_in_words", "shown"]
 
 LONGEST = 80
 """Letters of a name that are shown. A name may be as long as its author wants,
@@ -34,16 +30,6 @@ def shown(text: object, longest: int = LONGEST) -> str:
 def kind_in_words(kind: str) -> str:
     """The name of a class or function, without that of the function that it was made in."""
     return shown(kind.rpartition("<locals>.")[2])
-
-
-def peer_in_words(peer: Any) -> str:
-    """The other end of a connection (an ``IAddress``), as people write it."""
-    if isinstance(peer, UNIXAddress):
-        return shown(fsdecode(peer.name)) if peer.name else "a UNIX socket"
-    host = getattr(peer, "host", None)
-    if host is None:
-        return shown(peer)
-    return shown(f"[{host}]:{peer.port}" if ":" in host else f"{host}:{peer.port}")
 
 
 def reason_in_words(reason: object, longest: int = LONGEST) -> str:

@@ -15,8 +15,9 @@ from ..children import ChildInfo
 from ..connection import Connection
 from ..dynamic_supervisor import DynamicSupervisor
 from ..supervising import count_supervised, supervised
+from ..text import peer_in_words
 from .sample import Sample
-from .text import kind_in_words, peer_in_words, shown
+from .text import kind_in_words, shown
 
 __all__ = ["Node", "Row", "find", "rows_of"]
 
@@ -52,7 +53,7 @@ class Node:
     def name(self) -> str:
         """A connection's peer; else its id, its name, or the name of its class."""
         if self.cell is not None and isinstance(self.cell.actor, Connection):
-            return peer_in_words(self.cell.actor.transport.getPeer())
+            return shown(peer_in_words(self.cell.actor.transport.getPeer()))
         if self.info is not None:
             return shown(self.info.id)
         ties = self.cell.ties if self.cell is not None else None

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..address import Address
 from ..connection import Connection
-from ..log_output import printable
 from ..messages import Crash
 from ..system import ActorSystem
+from ..text import printable
 from .recorder import Recorder
 from .sample import OpenConnection, Sample
 from .text import kind_in_words, reason_in_words, shown
