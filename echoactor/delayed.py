@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING
 
 from .address import Address
 from .signals import ties_of
-from .timers import Timer
+from .timers import Timer, is_seconds
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -27,7 +26,7 @@ class MessageTimer:
     def __init__(
         self, system: Runtime, address: Address, message: object, delay: float, repeat: bool
     ) -> None:
-        if not (isinstance(delay, (int, float)) and 0 <= delay < inf) or (repeat and not delay):
+        if not is_seconds(delay, positive=repeat):
             option, least = ("interval", "> 0") if repeat else ("delay", ">= 0")
             raise ValueError(f"{option}: {delay!r} is not a number of seconds {least}")
         self._system = system

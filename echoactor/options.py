@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
-from math import inf
 from typing import Any
 
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from .networks import Network, Networks
+from .timers import is_seconds
 
 __all__ = ["Kind", "ServerOptions", "kind_of"]
 
@@ -61,7 +61,7 @@ def _check_count(value: Any) -> int:
 
 
 def _check_seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
+    if not is_seconds(value, positive=True):
         raise ValueError(f"{value!r} is not a number of seconds above 0")
     return float(value)
 

@@ -13,6 +13,7 @@ from .actor import is_actor_class, is_coroutine_function
 from .errors import SpecError
 from .mailbox import MailboxBound
 from .names import check_name
+from .timers import is_seconds
 
 __all__ = ["BackOff", "ChildSpec", "DynamicSupervisorSpec", "SupervisorSpec"]
 
@@ -32,8 +33,7 @@ def _one_of(option: str, value: object, legal: tuple[str, ...]) -> None:
 
 
 def _seconds(option: str, value: object, *, or_else: str = "", positive: bool = False) -> None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < inf
-    if not fits or (positive and not value):
+    if not is_seconds(value, positive=positive):
         sign = "> 0" if positive else ">= 0"
         raise SpecError(f"{option}: {value!r} is not a number of seconds {sign}{or_else}")
 

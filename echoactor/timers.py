@@ -8,7 +8,18 @@ from math import inf
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["Timer", "Timers", "check_seconds"]
+__all__ = ["Timer", "Timers", "check_seconds", "is_seconds"]
+
+
+def is_seconds(value: object, *, positive: bool = False) -> bool:
+    """
+    Whether it is a duration: a number >= 0, finite.
+
+    :param positive: 0 is none.
+    """
+    # Written so that NaN, which is neither smaller nor larger, is none.
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < inf
+    return fits and not (positive and not value)
 
 
 def check_seconds(option: str, value: float | None) -> None:
@@ -18,11 +29,8 @@ def check_seconds(option: str, value: float | None) -> None:
     :raises ValueError: ``value`` is neither None nor a number of seconds >= 0;
         the text names ``option``.
     """
-    # Written so that NaN, which is neither smaller nor larger, is refused too; and with what is
-    # given mostly first, as every call comes this way.
-    if value is None or (type(value) is float and 0.0 <= value < inf):
-        return
-    if isinstance(value, (int, float)) and 0 <= value < inf:
+    # With what is given mostly first, as every call comes this way.
+    if value is None or (type(value) is float and 0.0 <= value < inf) or is_seconds(value):
         return
     raise ValueError(f"{option}: {value!r} is not a number of seconds >= 0 (None means no limit)")
 

@@ -56,7 +56,7 @@ class SendAfterTests(ActorTestCase):
     def test_wrong_delay(self) -> None:
         """What is no number of seconds is refused with the option's name."""
         address, _ = self.recorder()
-        for wrong in (-1, None, "1", float("nan"), float("inf")):
+        for wrong in (-1, None, "1", float("nan"), float("inf"), True):
             with self.assertRaisesRegex(ValueError, f"delay: {wrong!r} is not a number of seconds >= 0"):
                 address.send_after(wrong, "tick")  # type: ignore[arg-type]  # the point
         for wrong in (-1, 0, None, "1"):
