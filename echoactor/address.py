@@ -54,12 +54,13 @@ class Address:
         :param request: what is asked for.
         :param timeout: how long to wait, in seconds; None waits for ever.
         :returns: a Deferred of the reply. It fires from the run queue, never
-            inside this call. Cancelling it gives the call up.
+            inside this call, unless the actor calls itself. Cancelling it gives the call up.
         :raises ValueError: ``timeout`` is no number of seconds.
 
         The Deferred fails with :exc:`~echoactor.errors.CallTimeout`,
         :exc:`~echoactor.errors.CalleeExited` (reason ``"noproc"`` when the actor was
-        dead already) or :exc:`~echoactor.errors.CallingSelf`.
+        dead already), :exc:`~echoactor.errors.MailboxFull` or, at once,
+        :exc:`~echoactor.errors.CallingSelf`.
         """
         return self._system.call_actor(self, request, timeout)
 
@@ -84,7 +85,9 @@ class Address:
         It ends as by its own ``exit(reason)``: ``terminate`` is called, whether
         it traps exits or not.
 
+        :param reason: its exit reason.
         :param timeout: how long to wait for its end, in seconds; None waits for ever.
+        :raises ValueError: ``timeout`` is no number of seconds.
         :returns: a Deferred that fires when the actor is dead. It fails with
             :exc:`~echoactor.errors.CalleeExited` when it was dead before (reason
             ``"noproc"``) or ends for another reason, with

@@ -135,7 +135,7 @@ def _told_in_one_line() -> Iterator[None]:
 
         def hook(kind: Any, error: BaseException, traceback: Any) -> None:
             if isinstance(error, ListenError):
-                print(f"echoactor: {error}", file=sys.stderr)
+                print(f"echoactor: {in_words_of_the_command(str(error))}", file=sys.stderr)
             else:
                 traceback_hook(kind, error, traceback)
 

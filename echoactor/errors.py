@@ -1,4 +1,4 @@
-"""What can go wrong, one class each, all below :class:`ActorError`."""
+"""What can go wrong, one class each, below :class:`ActorError`; and :class:`ActorExit`, which is no error."""
 
 from __future__ import annotations
 

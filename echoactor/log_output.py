@@ -109,14 +109,13 @@ class Rationed:
     class; debug lines are not counted.
 
     :param observer: to whom they are passed on.
-    :param in_a_second: calls a function in a second, from whatever thread; without it, how many
-        more there were is told when something else is logged.
+    :param in_a_second: calls a function in a second, from whatever thread.
     """
 
     def __init__(
         self,
         observer: Callable[[LogEvent], object],
-        in_a_second: Callable[[Callable[[], object]], object] | None = None,
+        in_a_second: Callable[[Callable[[], object]], object],
     ) -> None:
         self._observer = observer
         self._in_a_second = in_a_second
@@ -140,7 +139,7 @@ class Rationed:
                 if not seen.left_out:
                     text = "" if kind[1] is OTHERS else formatEvent(event)
                     seen.left_out = text[:LONGEST] or OTHERS
-                if not self._is_due and self._in_a_second is not None:
+                if not self._is_due:
                     self._in_a_second(lambda: self._tell_late(second))
                 self._is_due = True
                 return

@@ -165,7 +165,7 @@ class Runtime(Turns):
         :returns: a Deferred of its address. It fails with
             :exc:`~echoactor.errors.StartFailed` when the actor ends before, and with
             the errors of :meth:`spawn`; the parameters are the same.
-        :raises TypeError, ValueError: the timeout or the name is none.
+        :raises TypeError, ValueError: ``timeout`` is no number of seconds, or ``name`` no name.
         """
         check_seconds("timeout", timeout)
         try:
@@ -374,5 +374,5 @@ class Runtime(Turns):
         return end.addCallback(ended)
 
     def next_number(self) -> int:
-        """A number for an actor, a monitor or a call, never used twice."""
+        """A number for an actor, a monitor or a timer, never used twice."""
         return next(self._numbers)

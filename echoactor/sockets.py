@@ -165,7 +165,7 @@ class _Opener:
 
     def _check(self, factory: Any) -> None:
         if factory is not self.factory:
-            raise ValueError("workers cannot share such an endpoint; for TLS there is --tls-port")
+            raise ValueError("workers cannot share such an endpoint; for TLS there is `tls_port`")
 
 
 def _another(first: socket.socket, backlog: int) -> socket.socket:

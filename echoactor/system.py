@@ -71,7 +71,7 @@ class ActorSystem(Runtime, MultiService):
     :ivar is_stopping: its stop has begun, and may be over: clients should go elsewhere.
     :ivar servers: the socket servers that run in it. They drain first when it stops, and not in a
         stop of their own: connections that are served on may need every service and every actor.
-    :raises TypeError: the reactor is none.
+    :raises TypeError: ``reactor`` is neither.
     """
 
     def __init__(

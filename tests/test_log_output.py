@@ -116,7 +116,8 @@ class FormatTests(SynchronousTestCase):
 class RationTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.lines: list[str] = []
-        self.rationed = Rationed(lambda event: self.lines.append(formatEvent(event)))
+        self.waiting: list[Any] = []  # for a second to be over
+        self.rationed = Rationed(lambda event: self.lines.append(formatEvent(event)), self.waiting.append)
 
     def emit(self, text: str, time: float, level: Any = LogLevel.error, **more: Any) -> None:
         self.rationed(
@@ -134,20 +135,18 @@ class RationTests(SynchronousTestCase):
 
     def test_quiet_after_a_storm(self) -> None:
         """How many more there were is told when the second is over, also if nothing else is logged."""
-        waiting: list[Any] = []
-        self.rationed = Rationed(lambda event: self.lines.append(formatEvent(event)), waiting.append)
         for number in range(RATION + 5):
             self.emit("{peer} is bad", 5.5, peer=number)
-        [tell] = waiting
+        [tell] = self.waiting
         tell()
         self.assertEqual(self.lines[RATION:], ["5 more like this: 10 is bad"])
         for number in range(RATION + 5):
             self.emit("{peer} is bad", 6.0, peer=number)
         self.emit("something else", 7.0)
         del self.lines[:]
-        for tell in waiting:  # it was told
+        for tell in self.waiting:  # it was told
             tell()
-        self.assertEqual((self.lines, len(waiting)), ([], 2))
+        self.assertEqual((self.lines, len(self.waiting)), ([], 2))
 
     def test_others_are_heard(self) -> None:
         """A storm keeps no other error from being written, nor its words from another exception or logger."""

@@ -27,7 +27,7 @@ class Access:
 
     :param token_file: holds the token that requests must have; None if they need none.
     :param hosts: names by which it is reached, beside ``localhost`` and addresses.
-    :raises ValueError: the file cannot be used, or a name is none; the text says why.
+    :raises ValueError: the file cannot be used, or a host is no name of one; the text says why.
     """
 
     def __init__(self, token_file: str | None, hosts: Iterable[str]) -> None:

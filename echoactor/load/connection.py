@@ -41,6 +41,8 @@ _received = memoryview(bytearray(CHUNK))  # one for all: what was read is checke
 
 class Connection(asyncio.BufferedProtocol):
     """
+    One connection, from when it is open.
+
     :param number: which of the connections, from 0 on.
     :param options: size and number of messages.
     :param figures: where latencies and errors go.
