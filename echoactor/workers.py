@@ -186,7 +186,7 @@ class Workers(Service):
 
     def snapshots(self) -> Deferred[Mapping[str, Mapping[str, Any]]]:
         """
-        All figures of the workers, if they are watched.
+        All figures of the workers; none, unless they are watched.
 
         :returns: a Deferred with what :meth:`~echoactor.figures.Figures.snapshot` has made in each
             worker that answers soon, by its number as text.
@@ -281,7 +281,11 @@ class Workers(Service):
 
     async def _snapshots(self) -> Mapping[str, Mapping[str, Any]]:
         answers = await self._ask_all(Tell(), SNAPSHOT_TIME)
-        return {str(number): done.figures["snapshot"] for number, done in answers if done.figures}
+        return {
+            str(number): done.figures["snapshot"]
+            for number, done in answers
+            if done.figures and "snapshot" in done.figures
+        }
 
     async def _ask_all(self, order: Message, seconds: float | None = None) -> list[tuple[int, Done]]:
         """Their numbers and answers. One that is being restarted has none, and will start as things are."""

@@ -96,6 +96,7 @@ class ServingTests(WorkersTestCase):
         for one in figures:
             parent = Path(f"/proc/{one['pid']}/stat").read_text().rpartition(")")[2].split()[1]
             self.assertEqual(int(parent), os.getpid())
+        self.assertEqual(await self.workers.snapshots(), {})  # nobody watches them
 
     async def test_one_socket_for_all(self) -> None:
         """Where the kernel does not spread clients over sockets, all workers serve the same one."""
