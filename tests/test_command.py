@@ -475,8 +475,8 @@ class DaemonTests(CommandTestCase):
         process = self.start(*options)
         self.check_echo()
         os.kill(process, signal.SIGTERM)
-        self.wait_for(lambda: not (self.directory / "pid").exists(), "removing the pidfile")
-        self.assertIn("Server Shut Down", self.log())
+        self.wait_for(lambda: "Server Shut Down" in self.log(), "stopping")  # its last line
+        self.assertFalse((self.directory / "pid").exists())
         self.assertNotIn("Traceback", self.log())
 
     def test_drops_privileges(self) -> None:

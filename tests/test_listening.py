@@ -314,10 +314,11 @@ class GateTests(RealTestCase):
 
     async def test_queue_up_to_the_limit(self) -> None:
         """At a drain, too, no more come in than the limit allows."""
-        options = ServerOptions(port=0, interface="127.0.0.1", max_connections=3, shutdown_timeout=0.1)
-        server = self.start(options)
-        self.clients(server, 10)
+        server = self.start(ServerOptions(port=0, interface="127.0.0.1", max_connections=3))
+        clients = self.clients(server, 10)
         drained = server.drain()
         await self.settle(lambda: server.connections == 3)
         self.assertEqual(server.connections, 3)
+        for client in clients:
+            client.close()
         await drained

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoactor.load import connection
@@ -207,7 +207,6 @@ class ConnectionTests(SynchronousTestCase):
             seen |= {data[place : place + 16] for place in range(0, len(data), 16)}
         self.assertEqual(len(seen), 200 * 20)
 
-    @settings(deadline=None)
     @given(
         strategies.integers(1, 100),
         strategies.integers(1, 5),

@@ -190,4 +190,4 @@ class MailboxMachine(RuleBasedStateMachine):
 class OrderTests(SynchronousTestCase):
     def test_any_use(self) -> None:
         """Whatever is inserted, gathered and taken in any order, a mailbox does what a list does."""
-        run_state_machine_as_test(MailboxMachine, settings=settings(max_examples=100, deadline=None))
+        run_state_machine_as_test(MailboxMachine, settings=settings(max_examples=100))

@@ -907,8 +907,6 @@ class ModelTests(ActorTestCase):
         """47: Spawn, link, monitor, exit, trap, names and supervisors do as Erlang's manual says."""
         # The same examples on each run, so that a red build says something about the change that made it
         # red, and can be repeated anywhere.
-        how = settings(
-            max_examples=500, stateful_step_count=40, deadline=None, derandomize=True, database=None
-        )
+        how = settings(max_examples=500, stateful_step_count=40, derandomize=True, database=None)
         machine: Any = lambda: Machine(self)  # noqa: E731  # a factory, where hypothesis says it wants a class
         run_state_machine_as_test(machine, settings=how)

@@ -80,16 +80,15 @@ class LogTests(CommandTestCase):
         )
         result = self.run_command(*TWISTD, *arguments)
         self.assertEqual((result.stdout, result.returncode), ("", 0))
-        log = self.directory / "own.log"
-        self.wait_for(lambda: log.exists() and "listening on" in log.read_text(), "listening")
+        self.wait_for(lambda: "listening on" in self.log(), "listening")
         number = int(self.wait_for(lambda: (self.directory / "pid").read_text(), "the pidfile"))
         self.addCleanup(self.stop, number)
         os.kill(number, signal.SIGUSR1)
         rotated = self.wait_for(lambda: list(self.directory.glob("own.log.*")), "rotation")
         self.assertGreater(len(self.json_lines(rotated[0].read_text())), 2)
         os.kill(number, signal.SIGTERM)
-        self.wait_for(lambda: "Server Shut Down." in log.read_text(), "the stop")
-        self.json_lines(log.read_text())
+        self.wait_for(lambda: "Server Shut Down." in self.log(), "the stop")
+        self.json_lines(self.log())
 
     def stop(self, number: int) -> None:
         try:

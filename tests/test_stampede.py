@@ -25,7 +25,7 @@ from .support import RealTestCase, reactor
 
 SEED = 48
 CLIENTS = 100
-SECONDS = 5.0
+KILLS = 1250
 BETWEEN_KILLS = 0.004
 WINDOW = 4000
 """Bytes a client has on their way: some messages, so that a kill strikes in the middle of much."""
@@ -100,7 +100,7 @@ class Counted(EchoProtocol):
 class StampedeTests(RealTestCase):
     async def test_killed_at_random(self) -> None:
         """
-        48: 100 clients echo for 10 s while one dies every few ms: no survivor loses or swaps a byte.
+        48: 100 clients echo while one dies every few ms: no survivor loses or swaps a byte.
 
         The server accepts to the end, and then no descriptor, no actor and no timer is left.
         """
@@ -163,9 +163,11 @@ class StampedeTests(RealTestCase):
         places = [Deferred.fromCoroutine(live()).addErrback(failures.append) for _ in range(CLIENTS)]
         killing: Any = LoopingCall.withCount(kill)
         killing.start(BETWEEN_KILLS, now=False)
-        await deferLater(reactor, SECONDS, lambda: None)
+        while killed < KILLS:
+            await deferLater(reactor, 0.01, lambda: None)
         killing.stop()
-        await deferLater(reactor, 0.3, lambda: None)  # until the last of the killed have heard of it
+        while len(ended) + unborn < killed:  # the last of the killed have not heard of it
+            await deferLater(reactor, 0.01, lambda: None)
         is_over = True
         lost = len(ended) + unborn
         survivors = list(clients.values())
@@ -189,8 +191,7 @@ class StampedeTests(RealTestCase):
         self.assertEqual([client.wrong for client in everyone if client.wrong], [])
         self.assertEqual(unanswered, [])
         self.assertEqual(lost, killed)  # so that nobody else lost its connection
-        self.assertGreater(killed, SECONDS / BETWEEN_KILLS / 2)
-        self.assertGreater(sum(client.checked for client in everyone), killed * WINDOW)
+        self.assertGreaterEqual(min(client.checked for client in [*survivors, latecomer]), WINDOW)
         self.assertEqual((self.system.count_actors(), self.system.count_runnable()), (0, 0))
         self.assertEqual(open_descriptors(), before)
         errors = [event for event in events if event["log_level"] >= LogLevel.error]

@@ -129,7 +129,7 @@ class RunQueueTests(ActorTestCase):
         self.settle()
         self.assertTrue(self.system.is_alive(mine))
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(st.randoms(use_true_random=False), st.integers(1, 5), st.integers(1, 5))
     def test_order_between_pairs(self, chooser: random.Random, senders: int, receivers: int) -> None:
         """11: Whichever runnable actor goes next, messages from one sender to one receiver stay in order."""

@@ -825,8 +825,7 @@ class ConnectingTests(ReactorTestCase):
         gc.disable()
         try:
             peer.close()
-            await deferLater(self.reactor, 0.05)
-            self.assertEqual([reference() for reference in references], [None, None])
+            await self.until(lambda: [reference() for reference in references] == [None, None])
         finally:
             gc.enable()
         await port.stopListening()

@@ -160,12 +160,17 @@ class ServingTests(WorkersTestCase):
         self.assertEqual(len(pids), 2)
         self.patch(workers_module, "ANSWER_TIME", 2.0)
         os.kill(pids[0], signal.SIGSTOP)
-        self.assertEqual([one["worker"] for one in await self.workers.figures()], [2])
+        await self.until(partial(self.other_alone, self.workers.figures))
         self.assertLess(workers_module.SNAPSHOT_TIME, 5)  # Prometheus waits for 10, others for less
         self.patch(workers_module, "SNAPSHOT_TIME", 0.5)
         self.patch(workers_module, "ANSWER_TIME", 1000.0)
-        self.assertEqual(list(await self.workers.snapshots()), ["2"])
+        await self.until(partial(self.other_alone, self.workers.snapshots))
         os.kill(pids[0], signal.SIGCONT)
+
+    async def other_alone(self, ask: Callable[[], Any]) -> bool:
+        """Whether worker 2 alone answers; on a busy machine, it may not do so in time either."""
+        answers = await ask()
+        return [int(one["worker"]) if isinstance(one, dict) else int(one) for one in answers] == [2]
 
     async def test_unix_socket(self) -> None:
         """A UNIX socket is served by all, keeps the mode that was asked for, and goes when they go."""
