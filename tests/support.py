@@ -346,7 +346,7 @@ class Relay(ProxyFactory):
 class RealTestCase(TestCase):
     """A test with a system on the real reactor."""
 
-    timeout = 30
+    timeout = 120
 
     def setUp(self) -> None:
         self.system = ActorSystem(reactor, "test")

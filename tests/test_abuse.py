@@ -24,7 +24,7 @@ from unittest import skipIf
 from twisted.trial.unittest import SkipTest
 
 from .support import Authority
-from .test_command import NODAEMON, PATIENCE, TWISTD, CommandTestCase
+from .test_command import AT_ONCE, NODAEMON, PATIENCE, TWISTD, CommandTestCase
 
 MIB = 1 << 20
 MEMORY = 40 * MIB
@@ -51,12 +51,12 @@ class ServedTestCase(CommandTestCase):
         """A server that has to live, and to have all its descriptors and memory back in the end."""
         command = (*NODAEMON, f"--reactor={self.reactor}", "--pidfile=", "echoactor")
         with self.serving(*command, *(options or self.options)) as self.child:
-            self.warm_up()
+            self.wait_for(self.is_served, "serving")
             descriptors, memory = self.descriptors(), self.memory()
             yield self.child
             self.wait_for(lambda: self.descriptors() <= descriptors, "closing all descriptors")
             self.assertLess(self.memory(), memory + MEMORY)
-            self.warm_up()
+            self.wait_for(self.is_served, "serving")
             self.assertIsNone(self.child.poll())
             self.child.terminate()
             self.assertEqual(self.child.wait(PATIENCE), 0)
@@ -110,8 +110,9 @@ class ServedTestCase(CommandTestCase):
         client.close()
 
     def is_served(self) -> bool:
+        """Whether it serves somebody well; who was held up longer than it waits for him comes again."""
         try:
-            self.check_echo()
+            self.warm_up()
         except (OSError, AssertionError):
             return False
         return True
@@ -262,7 +263,7 @@ class AbuseTests(ServedTestCase):
             for _ in range(100):
                 started = time.monotonic()
                 self.check_echo()
-                self.assertLess(time.monotonic() - started, 2)
+                self.assertLess(time.monotonic() - started, AT_ONCE)
             self.assertLess(self.memory(), before + 1000 * 200_000)
             for client, size in list(zip(clients, sent, strict=True))[:10]:
                 client.settimeout(PATIENCE)
@@ -386,8 +387,9 @@ class SlowLorisTests(ServedTestCase):
         with self.server(*self.options, *options, "--access-log", "-"):
             clients = [self.connect() for _ in range(500)]
             for client in clients:
-                client.sendall(opening)
-            self.warm_up()
+                with contextlib.suppress(ConnectionError):  # its time may be over, on a busy machine
+                    client.sendall(opening)
+            self.wait_for(self.is_served, "serving others")
             for client in clients:
                 with contextlib.suppress(ConnectionResetError):
                     self.assertEqual(client.recv(100), b"")
@@ -436,7 +438,8 @@ class SlowTLSTests(ServedTestCase):
         with self.server(*self.options, "--handshake-timeout", "1", "--access-log", "-"):
             clients = [self.connect() for _ in range(500)]
             for client in clients:
-                client.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+                with contextlib.suppress(ConnectionError):
+                    client.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
             for client in clients:
                 with contextlib.suppress(ConnectionResetError):
                     self.assertEqual(client.recv(100), b"")

@@ -155,17 +155,22 @@ class PageTests(PageTestCase):
         with self.open(*NODAEMON, "echoactor", "--port", "0", "--admin", "0"):
             self.assertEqual(self.text("#name"), "echoactor")
             self.wait_for(lambda: re.match(r"\d", self.text("#messages")), "a second look")
-            client = socket.create_connection(("127.0.0.1", self.port))
-            peer = f"127.0.0.1:{client.getsockname()[1]}"
-            # The script's clock, so that a slow test machine does not count.
-            seen = self.browser.execute_async_script(
-                "const [peer, done] = arguments; const since = performance.now();"
-                "const look = () => document.querySelector('#rows').textContent.includes(peer)"
-                "  ? done(performance.now() - since) : setTimeout(look, 20); look()",
-                peer,
-            )
+            seen = 2000.0
+            for _ in range(3):  # a busy machine may hold one up
+                client = socket.create_connection(("127.0.0.1", self.port))
+                peer = f"127.0.0.1:{client.getsockname()[1]}"
+                # By the script's clock, so that the way to the browser does not count.
+                seen = self.browser.execute_async_script(
+                    "const [peer, done] = arguments; const since = performance.now();"
+                    "const look = () => document.querySelector('#rows').textContent.includes(peer)"
+                    "  ? done(performance.now() - since) : setTimeout(look, 20); look()",
+                    peer,
+                )
+                if seen < 2000:
+                    break
+                client.close()
             self.assertLess(seen, 2000)
-            self.assertEqual(self.text("#connected"), "1")
+            self.wait_for(lambda: self.text("#connected") == "1", "its being counted")
             self.assertIn(peer, self.text("#events"))
             client.close()
             self.wait_for(lambda: self.text("#connected") == "0", "its end")
@@ -206,7 +211,7 @@ class PageTests(PageTestCase):
         """Charts, counts and mailboxes follow what happens."""
         with self.open(*BAKERY, "0", "0"):
             self.wait_for(lambda: re.fullmatch(r"[1-9]\d*", self.text("#messages")), "messages")
-            self.assertRegex(self.text("#delay"), r"^[\d.]+ (µs|ms) · [\d.]+ (µs|ms)$")
+            self.assertRegex(self.text("#delay"), r"^[\d.]+ (µs|ms|s) · [\d.]+ (µs|ms|s)$")
             before = self.tree()["Ann"]["handled"]
             self.wait_for(lambda: self.tree()["Ann"]["handled"] > before, "more messages")
             path = "return document.querySelector('#messages-chart .one').getAttribute('d')"
@@ -326,9 +331,13 @@ class PageTests(PageTestCase):
             )
             self.point(x, y)
             self.wait_for(lambda: self.script("return view.held"), "the pointer's arrival")
-            clients[2].sendall(b"bread\n")
             rate = "return document.querySelectorAll('#rows .connection-row')[2].children[4].textContent"
-            self.wait_for(lambda: "/s" in self.script(rate), "the third one's rate")
+
+            def is_busy() -> bool:
+                clients[2].sendall(b"bread\n")  # a rate is there until the next look only
+                return "/s" in self.script(rate)
+
+            self.wait_for(is_busy, "the third one's rate")
             clients[0].close()
             ended = "#rows .ended :first-child"
             self.wait_for(lambda: self.texts(ended) == peers[:1], "the end of the first")
@@ -353,8 +362,11 @@ class PageTests(PageTestCase):
                 return bool(self.script("return beats") >= times)
 
             self.wait_for(lambda: has_beaten(3), "three pulses")
-            self.assertEqual(self.script(dot), "dot busy")
-            self.assertRegex(self.script("return [...rows.values()].at(-1).title"), r"handled .* a second\)")
+            title = "return [...rows.values()].at(-1).title"
+            self.wait_for(lambda: has_beaten(3) and self.script(dot) == "dot busy", "a disc")
+            self.wait_for(
+                lambda: has_beaten(3) and re.search(r"handled .* a second\)", self.script(title)), "its pace"
+            )
             self.wait_for(lambda: self.script(dot) == "dot idle", "its rest")
 
     def test_a_crash_flashes(self) -> None:

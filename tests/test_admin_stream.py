@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from echoactor import ChildSpec, EchoFactory
+from echoactor.admin import watch
 from echoactor.admin.access import Access
 from echoactor.admin.page import page_parts
 from echoactor.admin.recorder import KEPT
@@ -49,6 +50,7 @@ class StreamTestCase(ActorTestCase):
     def setUp(self) -> None:
         super().setUp()
         root = Resource()
+        self.patch(watch, "thread_time", lambda: 0.0)  # a collection of garbage in a look makes it a slow one
         self.watch = Watch(Figures(self.system))
         for path, part in page_parts(self.watch).items():
             root.putChild(path, part)

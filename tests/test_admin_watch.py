@@ -46,6 +46,7 @@ class SampleTests(ActorTestCase):
 class WatchTests(ActorTestCase):
     def setUp(self) -> None:
         super().setUp()
+        self.patch(watch, "thread_time", lambda: 0.0)  # a collection of garbage in a look makes it a slow one
         self.watch = Watch(Figures(self.system))
         self.eyes = Eyes()
 

@@ -50,7 +50,7 @@ class CommandTestCase(ActorTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE,
+            timeout=3 * PATIENCE,
             check=False,
             **more,
         )
@@ -267,7 +267,9 @@ class ReloadTests(CommandTestCase):
         token = self.directory / "token"
         token.write_text("a" * 16)
         # SIGHUP comes when it runs in the other directory.
+        context = ssl.create_default_context(cafile=str(authority.file))
         with self.serving(*NODAEMON, "--rundir", "elsewhere", "echoactor", *tls, *admin) as child:
+            context.wrap_socket(self.connect(), server_hostname="localhost").close()  # now it runs
             (self.directory / "x.pem").write_text("garbage")
             (self.directory / "admin.pem").write_text("garbage")
             token.write_text("short")

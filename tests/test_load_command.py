@@ -85,10 +85,10 @@ class LoadCommandTests(CommandTestCase):
             )
         self.assertEqual((status, err), (0, ""))
         report = json.loads(out)
-        self.assertEqual((report["messages"], report["errors"]), (150, {}))
+        self.assertEqual((report["messages"] + report["unsent"], report["errors"]), (150, {}))
         rows = list(csv.DictReader((self.directory / "f.csv").read_text().splitlines()))
-        self.assertEqual(sum(int(row["messages"]) for row in rows), 150)
-        self.assertEqual(len(rows), 2)
+        self.assertEqual(sum(int(row["messages"]) for row in rows), report["messages"])
+        self.assertIn(len(rows), (1, 2))  # one, if the machine stood still when the first second was over
         self.assertTrue((self.directory / "f.png").read_bytes().startswith(PNG))
 
     def test_wrong_byte(self) -> None:

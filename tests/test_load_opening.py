@@ -34,7 +34,7 @@ class OpeningTests(LoadTestCase):
         """An interrupt while connections open, the first or others, ends it with one line."""
         text = "interrupted before all connections were open"
         start = time.perf_counter()
-        self.refused(text, protocol=Silent, during=Load.interrupt, tls=True, timeout=15)
+        self.refused(text, protocol=Silent, during=Load.interrupt, while_opening=True, tls=True, timeout=15)
         connect = Opener._connect
 
         async def slowly(opener: Opener, number: int, *address: Any) -> None:
@@ -42,7 +42,7 @@ class OpeningTests(LoadTestCase):
             await asyncio.sleep(number * 15)
 
         self.patch(Opener, "_connect", slowly)
-        self.refused(text, during=Load.interrupt)
+        self.refused(text, during=Load.interrupt, while_opening=True)
         self.assertLess(time.perf_counter() - start, 10)
 
     def test_ipv6(self) -> None:
@@ -95,7 +95,7 @@ class OpeningTests(LoadTestCase):
         figures = self.run_load(Echo)
         self.assertEqual(figures.errors, {"not connected": 1})
         self.assertEqual(figures.details, ["connection 1: Connection refused"])
-        self.assertGreater(figures.messages, 2)
+        self.assertGreaterEqual(figures.messages, 2)
 
     def test_many(self) -> None:
         """Hundreds of connections, each with a stream of its own, are opened a few at a time."""
@@ -120,7 +120,7 @@ class OpeningTests(LoadTestCase):
         ca = self.serve_tls("localhost")
         figures = self.run_load(Echo, tls=True, ca=ca, host="localhost", size=100_000, pipeline=3, timeout=10)
         self.assertEqual(figures.errors, {})
-        self.assertGreater(figures.messages, 9)
+        self.assertGreaterEqual(figures.messages, 9)
 
     def test_tls_server_name(self) -> None:
         """The name to ask for can be another than the host."""
@@ -145,7 +145,7 @@ class OpeningTests(LoadTestCase):
     def test_tls_to_none(self) -> None:
         """TLS to a server that speaks none, and none to one that does, end with an error."""
         self.refused("cannot connect to", tls=True)
-        self.refused("no connection in time", protocol=Silent, tls=True)
+        self.refused("no connection in time", protocol=Silent, tls=True, timeout=0.3)
         self.serve_tls("localhost")
         figures = self.run_load(Echo)
         self.assertEqual(sum(figures.errors.values()), 3)

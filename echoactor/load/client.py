@@ -92,8 +92,9 @@ class Load:
         opening = asyncio.ensure_future(self._opener.open())
         await asyncio.wait({opening, self._interrupted}, return_when=asyncio.FIRST_COMPLETED)
         if not opening.done():
-            opening.cancel()
-            await asyncio.wait({opening})
+            while not opening.done():  # asyncio.wait_for loses one, before Python 3.12
+                opening.cancel()
+                await asyncio.wait({opening}, timeout=TICK)
             raise NotConnected("interrupted before all connections were open")
         opening.result()
 
