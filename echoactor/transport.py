@@ -25,12 +25,16 @@ from twisted.internet.interfaces import (
     ITLSTransport,
     IUNIXTransport,
 )
+from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.reflect import safe_repr
 from zope.interface import implementer, providedBy
 
 from .poller import Poller
 
 __all__ = ["ConnectionTransport", "Stop"]
+
+_log = Logger()
 
 PLAIN_TRANSPORTS = (tcp.Server, tcp.Client)
 """The classes that send exactly the bytes they are given through ``socket.send``.
@@ -94,13 +98,18 @@ class _Backpressure:
         if self._producer is None:
             self._connection.drained()
         else:
-            self._connection.write_waiting()
-            self._producer.resumeProducing()
+            # What waits may fill the transport again, and then the producer was told to pause just now.
+            if self._connection.write_waiting():
+                self._producer.resumeProducing()
 
     def stopProducing(self) -> None:
-        # The connection is gone, which its protocol is about to hear itself.
+        # The connection is gone, which its protocol is about to hear itself; but Twisted would not tell it
+        # if this raised.
         if self._producer is not None:
-            self._producer.stopProducing()
+            try:
+                self._producer.stopProducing()
+            except Exception:
+                _log.failure("{producer} could not be stopped", producer=safe_repr(self._producer))
 
 
 class ConnectionTransport:
@@ -212,16 +221,22 @@ class ConnectionTransport:
         self._leave_fast_path()
         self._register(streaming=True)
 
-    def write_waiting(self) -> None:
-        """The real transport has room again: write what waits, and read again when all of it is written."""
+    def write_waiting(self) -> bool:
+        """
+        The real transport has room again: write what waits, and read again when all of it is written.
+
+        :returns: whether there is room for more.
+        """
         self._is_full = False
         while self._waiting and not self._is_full:
             chunk = bytes(self._waiting[:CHUNK])
             del self._waiting[:CHUNK]
             self.write(chunk)
-        if not self._is_full:
-            self._waiting = None
-            self.go_on_reading(Stop.PEER_IS_SLOW)
+        if self._is_full:
+            return False
+        self._waiting = None
+        self.go_on_reading(Stop.PEER_IS_SLOW)
+        return True
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Write several pieces; see ``ITransport``."""

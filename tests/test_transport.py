@@ -241,6 +241,43 @@ class ProducerTests(ConnectionTestCase):
         self.poll()
         self.assertEqual(producer.told[-1], "stop")
 
+    def test_pushes_much(self) -> None:
+        """A producer that writes more at each resume than fits is paused, and never taken for too much."""
+        transport: Any = None
+
+        class Pushes(Producer):
+            left = len(BIG) * 20
+
+            def resumeProducing(self) -> None:
+                for _ in range(4):
+                    if self.left:
+                        self.left -= len(BIG) // 4
+                        transport.write(BIG[: len(BIG) // 4])
+                if not self.left:
+                    transport.unregisterProducer()
+                    transport.loseConnection()
+
+        client = self.connect(Silent)
+        self.server.factory.use(ServerOptions(max_write_buffer=4 * len(BIG)))
+        transport, producer = self.server.transport, Pushes()
+        transport.registerProducer(producer, True)
+        producer.resumeProducing()
+        self.assertEqual(len(self.read_all(client)), len(BIG) * 20)
+
+    def test_stops_badly(self) -> None:
+        """A producer that raises when it is stopped keeps nobody from hearing that the connection is gone."""
+
+        class Raises(Producer):
+            def stopProducing(self) -> None:
+                raise ValueError("no")
+
+        self.connect(Silent)
+        self.server.transport.registerProducer(Raises(), True)
+        self.server.transport.abortConnection()
+        self.poll()
+        self.assertEqual((self.system.count_actors(), self.server.factory.gate.count), (0, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
     def test_second_producer(self) -> None:
         """A second producer is refused, as on any Twisted transport."""
         self.connect(Silent)
