@@ -224,13 +224,21 @@ class Connection(Actor):
             exit_reason = Shutdown(self._why)
         elif not reason.check(ConnectionDone):
             exit_reason = Shutdown(_in_words(reason.value))
+        try:
+            self._tell_closed(exit_reason)
+            self.take_in(self.exit, exit_reason)
+        finally:  # a listener, or a terminate, may let SystemExit out, and the place would be lost
+            self._factory.gate.leave(self.transport.getPeer())
+            self._factory.ended(self)
+
+    def _tell_closed(self, reason: object) -> None:
         events = self.system.events
         if ConnectionClosed in events:
             events.emit(
                 ConnectionClosed(
                     self.address,
                     self.transport.getPeer(),
-                    exit_reason,
+                    reason,
                     tls=_tls_version(self.transport),
                     bytes_in=self.bytes_in,
                     bytes_out=self.bytes_out,
@@ -239,9 +247,6 @@ class Connection(Actor):
                     duration=self.system.reactor.seconds() - (self._actor_cell.born or 0.0),
                 )
             )
-        self.take_in(self.exit, exit_reason)
-        self._factory.gate.leave(self.transport.getPeer())
-        self._factory.ended(self)
 
     # From the runtime
 

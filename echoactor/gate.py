@@ -93,7 +93,11 @@ class Gate:
 
     def wait_for(self, count: int) -> Deferred[None]:
         """Fires when no more than ``count`` connections are open, at once if that is so."""
-        reached: Deferred[None] = Deferred(lambda cancelled: self._waiting.remove((count, cancelled)))
+
+        def forget(cancelled: Deferred[None]) -> None:
+            self._waiting = [one for one in self._waiting if one[1] is not cancelled]
+
+        reached: Deferred[None] = Deferred(forget)
         self._waiting.append((count, reached))
         self._tell_waiting()
         return reached
@@ -118,4 +122,5 @@ class Gate:
         reached = [one for one in self._waiting if self.count <= one[0]]
         self._waiting = [one for one in self._waiting if self.count > one[0]]
         for _, deferred in reached:
-            deferred.callback(None)
+            if not deferred.called:  # else who heard of it first has cancelled this one
+                deferred.callback(None)

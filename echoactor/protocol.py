@@ -72,7 +72,10 @@ class ActorProtocol(Actor, Protocol):
         self.transport: Any = self.__connection.transport
         if hasattr(transport, "setTcpNoDelay"):
             # Else a second small answer waits until the peer acknowledges the first: 40 ms, mostly.
-            transport.setTcpNoDelay(True)
+            try:
+                transport.setTcpNoDelay(True)
+            except OSError:  # some systems refuse that to a connection that was reset; it will hear of it
+                pass
         self.__connection.begin()
 
     def dataReceived(self, data: bytes) -> None:

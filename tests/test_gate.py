@@ -91,6 +91,16 @@ class GateTests(SynchronousTestCase):
         self.failureResultOf(waiting, CancelledError)
         self.assertEqual(it._waiting, [])
 
+    def test_cancelled_by_another(self) -> None:
+        """Who hears that it is so may cancel who waits for the same."""
+        it = gate()
+        it.admit(None)
+        first, second = it.wait_for(0), it.wait_for(0)
+        first.addCallback(lambda _: second.cancel())
+        it.leave(None)
+        self.successResultOf(first)
+        self.failureResultOf(second, CancelledError)
+
     def test_wait_for(self) -> None:
         """One can wait until no more than so many are left; at once, if that is so."""
         it = gate()

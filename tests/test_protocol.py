@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
@@ -374,6 +375,40 @@ class ConnectionTests(WireTestCase):
         self.settle()
         self.successResultOf(stopped)
         self.assertEqual(self.system.count_actors(), 0)
+
+    def test_quits_at_the_end(self) -> None:
+        """SystemExit of a terminate passes on, and the connection keeps no stop from its end."""
+
+        class Quits(ActorProtocol):
+            def receive(self, message: Any) -> None: ...
+
+            def terminate(self, reason: object) -> None:
+                raise SystemExit
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Quits
+        protocol: Any = factory.buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        self.assertRaises(SystemExit, protocol.connectionLost, Failure(ConnectionLost()))
+        self.flushLoggedErrors(SystemExit)
+        self.assertEqual(factory.gate.count, 0)
+        stopped = self.system.stopService()
+        self.settle()
+        self.successResultOf(stopped)
+
+    def test_reset_at_once(self) -> None:
+        """A connection whose socket takes no option any more, as it was reset, ends as others do."""
+
+        class Reset(StringTransport):
+            def setTcpNoDelay(self, enabled: bool) -> None:
+                raise OSError(errno.EINVAL, "Invalid argument")
+
+        factory = EchoFactory(self.system)
+        protocol: Any = factory.buildProtocol(None)
+        protocol.makeConnection(Reset())
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.settle()
+        self.assertEqual((self.system.count_actors(), factory.gate.count), (0, 0))
 
     def test_killed_at_once(self) -> None:
         """A connection that somebody kills when hearing of it is gone."""

@@ -198,6 +198,18 @@ class DrainTests(MemoryTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.events[-1], DrainFinished(2))
 
+    def test_restart_when_the_last_has_gone(self) -> None:
+        """A server that is started again by who hears of its last client's end serves on; the drain ends."""
+        _, transport = self.connect()
+        self.server.wait_for_connections().addCallback(lambda _: self.server.startService())
+        stopped = self.server.stopService()
+        self.settle()
+        transport.loseConnection()
+        self.settle()
+        self.successResultOf(stopped)
+        self.connect()
+        self.assertEqual((self.server.state, self.server.connections), ("listening", 1))
+
     def test_cancelled(self) -> None:
         """Cancelling a drain ends it: what is left is aborted, and whoever waits with it is told."""
         self.connect()
