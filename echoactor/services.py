@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -13,14 +12,16 @@ from twisted.python.failure import Failure
 from .actor import Actor
 from .calls import after
 from .messages import Exit
+from .specs import WORKER_SHUTDOWN
 
 __all__ = ["ServiceActor"]
 
 _log = Logger()
 
-_stopping: WeakKeyDictionary[Any, Deferred[None]] = WeakKeyDictionary()
-"""Services whose stop is not over yet. A new start has to wait for that: the
-port that a listener is about to open again may not be closed yet."""
+_stopping: dict[int, Deferred[None]] = {}
+"""Services whose stop is not over yet, by ``id``: some cannot be hashed, and some are equal.
+A new start has to wait for that: the port that a listener is about to open again may not be
+closed yet."""
 
 
 class ServiceActor(Actor):
@@ -29,7 +30,8 @@ class ServiceActor(Actor):
 
     A service that cannot start is an actor that cannot start. One that does
     not stop in time is given up with its actor: what its ``stopService``
-    returned is cancelled. One whose actor is killed is stopped all the same.
+    returned is cancelled. One whose actor is killed is stopped all the same,
+    and given up after 5 seconds.
     """
 
     def __init__(self, service: IService) -> None:
@@ -40,7 +42,7 @@ class ServiceActor(Actor):
 
     async def started(self) -> None:
         """Start the service, and wait when it says that it takes time."""
-        stopping = _stopping.get(self._service)
+        stopping = _stopping.get(id(self._service))
         if stopping is not None:
             await after(stopping)
         self._runs = True
@@ -60,11 +62,11 @@ class ServiceActor(Actor):
     def _stop(self) -> Deferred[Any]:
         self._runs = False
         over: Deferred[None] = Deferred()
-        _stopping[self._service] = over
+        _stopping[id(self._service)] = over
 
         def is_over(result: Any) -> Any:
-            if _stopping.get(self._service) is over:
-                del _stopping[self._service]
+            if _stopping.get(id(self._service)) is over:
+                del _stopping[id(self._service)]
             over.callback(None)
             return result
 
@@ -73,7 +75,10 @@ class ServiceActor(Actor):
     def _was_killed(self, _: object) -> None:
         """The actor has ended, perhaps without a chance to stop the service."""
         if self._runs:
-            self._stop().addErrback(self._log_failure)
+            stopping = self._stop()
+            # Nobody else gives it up, and the next start waits for it, and a supervisor for that.
+            limit = self.system.timers.schedule(WORKER_SHUTDOWN, stopping.cancel)
+            stopping.addErrback(self._log_failure).addBoth(lambda _: limit.cancel())
 
     def _log_failure(self, failure: Failure) -> None:
         _log.failure("service {service} failed to stop", failure, service=str(self._service))

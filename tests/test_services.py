@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from echoactor import Address, ChildSpec, Supervisor, SupervisorSpec
 from echoactor.errors import StartFailed
@@ -120,6 +121,36 @@ class ServiceTests(ActorTestCase):
         stopped.callback(None)
         self.settle()
         self.assertEqual(self.log, ["start", "stop", "start"])
+
+    def test_killed_and_never_stops(self) -> None:
+        """A service whose actor is killed is given up after a while, so that its supervisor can go on."""
+        hangs = ChildSpec(Logged(self.log, Deferred()), shutdown="brutal_kill")
+        self.supervise(hangs, ChildSpec(Adder, name="adder"), strategy="one_for_all")
+        self.system.send("adder", ZeroDivisionError())
+        self.settle()
+        self.pass_time(4.9)
+        self.assertIsNone(self.system.whereis("adder"))
+        self.pass_time(0.1)
+        self.assertIsNotNone(self.system.whereis("adder"))
+        self.assertEqual(self.log, ["start", "stop", "start"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.flushLoggedErrors(ZeroDivisionError, CancelledError)
+
+    def test_equal(self) -> None:
+        """Services that are equal, and cannot be hashed, are children as others are."""
+
+        @dataclass
+        class Equal(Service):
+            log: list[Any]
+
+            def startService(self) -> None:
+                self.log.append("start")
+
+        supervisor = self.supervise(*(ChildSpec(Equal(self.log), id=number) for number in range(2)))
+        self.assertEqual(self.log, ["start"] * 2)
+        stopped = supervisor.stop()
+        self.settle()
+        self.successResultOf(stopped)
 
     def test_killed_and_fails_to_stop(self) -> None:
         """When it fails to stop then, that is logged."""
