@@ -43,11 +43,10 @@ class DynamicSupervisor(Supervising):
         super().__init__(self._spec.intensity, self._spec.period, self._spec.back_off)
 
     async def receive(self, message: Any) -> None:
-        match message:
-            case Adopt():
-                self._adopt(message)
-            case _:
-                await super().receive(message)
+        if type(message) is Adopt:
+            self._adopt(message)
+        else:
+            await super().receive(message)
 
     def _adopt(self, message: Adopt) -> None:
         if self.system.is_alive(message.address):  # else nothing will be heard of it any more
@@ -62,10 +61,10 @@ class DynamicSupervisor(Supervising):
         return [child]
 
     async def _stop_all(self) -> None:
-        unread = self._actor_cell.take_match(lambda message: isinstance(message, Adopt))
+        unread = self._actor_cell.take_match(lambda message: type(message) is Adopt)
         while isinstance(unread, Adopt):  # else nobody would tell those to end
             self._adopt(unread)
-            unread = self._actor_cell.take_match(lambda message: isinstance(message, Adopt))
+            unread = self._actor_cell.take_match(lambda message: type(message) is Adopt)
         ends = [self._tell_to_end(child) for child in reversed(self._children.values())]
         for end in ends:
             if end is not None:

@@ -50,9 +50,8 @@ class ServiceActor(Actor):
 
     def receive(self, message: Any) -> None:
         """End when told to."""
-        match message:
-            case Exit(_, reason):
-                self.exit(reason)
+        if type(message) is Exit:  # to match would be to ask it, and a dead weakref.proxy raises
+            self.exit(message.reason)
 
     async def terminate(self, reason: object) -> None:
         """Stop the service, and wait for it."""

@@ -55,6 +55,8 @@ class Supervising(Actor):
         self._running: dict[Address, Child] = {}
 
     async def receive(self, message: Any) -> None:
+        if type(message) not in (Exit, Call, Retry):
+            return  # to match would be to ask it, and a dead weakref.proxy raises
         match message:
             case Exit(sender, reason):
                 child = None if sender is None else self._running.pop(sender, None)
@@ -62,10 +64,10 @@ class Supervising(Actor):
                     await self._ended(child, reason)
                 elif sender is None or sender == self._parent:
                     self.exit(reason)
-            case Call(Request(method, argument), reply):
+            case Call(request, reply) if type(request) is Request:
                 try:
-                    reply(await self._answer(method, argument))
-                except ActorError:
+                    reply(await self._answer(request.method, request.argument))
+                except Exception:  # also what an id of the client's raises when it is compared or shown
                     reply(Failure())
             case Retry() as retry:
                 group = [child for child in self._children.values() if child.pending is retry]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
 from echoactor import ChildSpec, DynamicSupervisor, Supervisor, SupervisorSpec
+from echoactor.errors import CallTimeout
 from echoactor.supervising import count_supervised, supervised
 
 from .support import ActorTestCase, Adder
@@ -47,3 +52,57 @@ class LookingTests(ActorTestCase):
             self.pass_time(1)
             self.failureResultOf(pending)
             self.assertTrue(self.system.is_alive(kind))
+
+    def test_untouchable_messages(self) -> None:
+        """What raises when its class is asked for, as a dead proxy does, is ignored; so it is at the end."""
+        dead = self.dead()
+        service = Service()
+        children = [ChildSpec(service, id="service"), ChildSpec(DynamicSupervisor, id="dynamic")]
+        supervisor = self.spawn(Supervisor, SupervisorSpec(children))
+        started = [cell.address for cell in self.system.cells()]
+        self.assertEqual(len(started), 3)
+        for address in started:
+            address.send(dead)
+            self.failureResultOf(self.answer(address.call(dead, timeout=1)), CallTimeout)
+        for address in started:
+            address.send(dead)
+        stopped = supervisor.stop()
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual((self.system.count_actors(), service.running), (0, 0))
+
+    def test_untouchable_ids(self) -> None:
+        """What the client's id raises is the answer, and not the supervisor's end."""
+        fixed = self.spawn(Supervisor, SupervisorSpec([ChildSpec(Adder, id="there")]))
+        dynamic = self.spawn(DynamicSupervisor)
+        significant = ChildSpec(Adder, id=Untouchable(), restart="transient", significant=True)
+        for asked, error in (
+            (Supervisor.start_child(fixed, ChildSpec(Adder, id=Untouchable())), ZeroDivisionError),
+            (DynamicSupervisor.start_child(dynamic, significant), ZeroDivisionError),
+            (DynamicSupervisor.terminate_child(dynamic, self.dead()), ReferenceError),
+        ):
+            self.failureResultOf(self.answer(asked), error)
+        self.assertTrue(self.system.is_alive(fixed) and self.system.is_alive(dynamic))
+
+    def dead(self) -> Any:
+        """A proxy of what is gone."""
+        return weakref.proxy(Untouchable())
+
+    def answer(self, call: Deferred[Any]) -> Deferred[Any]:
+        """A call, when there has been time for it."""
+        self.settle()
+        self.pass_time(1)
+        return call
+
+
+class Untouchable:
+    """Looks the same as an id that is there, and cannot be compared with it, nor be shown."""
+
+    def __hash__(self) -> int:
+        return hash("there")
+
+    def __eq__(self, other: object) -> bool:
+        raise ZeroDivisionError
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
