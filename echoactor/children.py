@@ -67,15 +67,17 @@ class Child:
     A child as its supervisor knows it.
 
     :ivar address: None when it does not run.
+    :ivar former: where it ran when it ended last by itself, and was known.
     :ivar pending: the restart that it waits for; None when it does not.
     :ivar reason: why it ended last.
     """
 
-    __slots__ = ("_attempts", "_born", "address", "pending", "reason", "restarts", "spec")
+    __slots__ = ("_attempts", "_born", "address", "former", "pending", "reason", "restarts", "spec")
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
         self.address: Address | None = None
+        self.former: Address | None = None
         self.pending: Retry | None = None
         self.reason: object = None
         self.restarts = 0

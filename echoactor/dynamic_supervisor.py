@@ -72,9 +72,18 @@ class DynamicSupervisor(Supervising):
 
     async def _ended(self, child: Child, reason: object) -> bool:
         for_good = await super()._ended(child, reason)
-        if child.address is None and child.pending is None:
-            self._children.pop(child, None)  # one that ended for good does not come again
+        self._drop_if_over(child)
         return for_good
+
+    async def _start_again(self, group: list[Child]) -> None:
+        await super()._start_again(group)
+        for child in group:
+            self._drop_if_over(child)
+
+    def _drop_if_over(self, child: Child) -> None:
+        """One that ended for good does not come again, nor does one that would not start (``ignore``)."""
+        if child.address is None and child.pending is None:
+            self._children.pop(child, None)
 
     # What clients ask for
 
@@ -94,6 +103,9 @@ class DynamicSupervisor(Supervising):
 
     async def _end(self, address: Address) -> None:
         child = self._running.get(address) if isinstance(address, Address) else None
+        if child is None:  # one that waits for its restart is still known by where it ran
+            waiting = (one for one in self._children.values() if one.pending is not None)
+            child = next((one for one in waiting if one.former == address), None)
         if child is None:
             raise ChildError("not_found", address)
         await self._stop(child)
@@ -102,7 +114,7 @@ class DynamicSupervisor(Supervising):
     @staticmethod
     def terminate_child(supervisor: Address, child: Address) -> Deferred[None]:
         """
-        Stop a child for good.
+        Stop a child for good, also one that has ended and waits for its restart.
 
         The error can be ``"not_found"``.
         """

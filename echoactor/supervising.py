@@ -71,9 +71,9 @@ class Supervising(Actor):
                     reply(Failure())
             case Retry() as retry:
                 group = [child for child in self._children.values() if child.pending is retry]
-                if group and retry.counts:
-                    await self._restart(retry.child if retry.child in group else group[0])
-                elif group:
+                if retry.counts and retry.child in group:
+                    await self._restart(retry.child)
+                elif group:  # nothing of theirs has failed: whose failure it was, somebody has stopped since
                     await self._start_again(group)
 
     async def terminate(self, reason: object) -> None:
@@ -106,7 +106,7 @@ class Supervising(Actor):
 
     async def _ended(self, child: Child, reason: object) -> bool:
         """A child has ended by itself; returns whether it has for good."""
-        child.address = None
+        child.former, child.address = child.address, None
         child.reason = reason
         restart = child.spec.restart
         if restart == "permanent" or (restart == "transient" and is_error(reason)):

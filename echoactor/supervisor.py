@@ -101,8 +101,7 @@ class Supervisor(Supervising):
         self._spec.check(spec)
         present = self._children.get(spec.id)
         if present is not None:
-            is_stopped = present.address is None and present.pending is None
-            problem = "already_present" if is_stopped else "already_started"
+            problem = "already_present" if present.address is None else "already_started"
             raise ChildError(problem, spec.id, present.address)
         child = self._children[spec.id] = Child(spec)
         try:

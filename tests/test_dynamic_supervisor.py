@@ -16,7 +16,7 @@ from echoactor import (
 from echoactor.errors import SpecError, StartFailed
 
 from .support import Recorder, count_lines
-from .test_supervisor import Fragile, Stubborn, SupervisorTestCase
+from .test_supervisor import Fragile, Stubborn, SupervisorTestCase, Worker
 
 
 class DynamicTests(SupervisorTestCase):
@@ -138,3 +138,29 @@ class DynamicTests(SupervisorTestCase):
         self.pass_time(1.01)
         [info] = self.result(DynamicSupervisor.which_children(supervisor))
         self.assertIsNotNone(info.address)
+
+    def test_restart_ignored(self) -> None:
+        """A child that ends normally before it has started again is gone, and makes room for another."""
+
+        class Once(Worker):
+            def __init__(self, log: list[Any]) -> None:
+                super().__init__(log, "once")
+                if len(log) > 1:
+                    self.exit("normal")
+
+        supervisor = self.dynamic(back_off=BackOff(1.0), max_children=1)
+        self.end(self.result(DynamicSupervisor.start_child(supervisor, ChildSpec(Once, self.log))), "error")
+        self.pass_time(1.01)
+        self.assertEqual(self.log, ["+once", "-once", "+once"])
+        self.assertEqual(self.result(DynamicSupervisor.which_children(supervisor)), ())
+        self.result(DynamicSupervisor.start_child(supervisor, self.worker("another")))
+
+    def test_stop_one_that_waits(self) -> None:
+        """A child that waits for its restart is stopped by the address that it had."""
+        supervisor = self.dynamic(back_off=BackOff(1.0))
+        a = self.result(DynamicSupervisor.start_child(supervisor, self.worker("a")))
+        self.end(a, "error")
+        self.result(DynamicSupervisor.terminate_child(supervisor, a))
+        self.pass_time(2)
+        self.assertEqual(self.log, ["+a", "-a"])
+        self.assertEqual(self.problem(DynamicSupervisor.terminate_child(supervisor, a)), "not_found")

@@ -462,13 +462,36 @@ class BackOffTests(SupervisorTestCase):
         self.assertEqual([info.is_restarting for info in infos], [True, True])
         self.assertEqual(self.problem(Supervisor.restart_child(supervisor, "b")), "restarting")
         self.assertEqual(
-            self.problem(Supervisor.start_child(supervisor, self.worker("b"))), "already_started"
+            self.problem(Supervisor.start_child(supervisor, self.worker("b"))), "already_present"
         )
         self.result(Supervisor.terminate_child(supervisor, "a"))  # the other one is restarted all the same
         self.pass_time(1.01)
         after = self.addresses(supervisor)
         self.assertEqual((after["a"], self.system.count_actors()), (None, 2))
         self.assertIsNotNone(after["b"])
+
+    def test_stopped_ahead_of_its_retry(self) -> None:
+        """A child that cannot start again, and is stopped before it is tried once more, stays so."""
+        for strategy in ("one_for_all", "rest_for_one"):
+            self.log = []
+            self.check_stopped(strategy)
+
+    def check_stopped(self, strategy: str) -> None:
+        asked: list[Deferred[None]] = []
+
+        class Asks(Worker):
+            def __init__(self, log: list[Any], id: str) -> None:
+                super().__init__(log, id)
+                if log.count("+f") == 2:
+                    asked.append(Supervisor.terminate_child(supervisor, "f"))
+                    self.exit("no luck")
+
+        failing = ChildSpec(Asks, self.log, "f", id="f")
+        supervisor = self.supervise(self.worker("a"), failing, self.worker("c"), strategy=strategy)
+        self.end(self.addresses(supervisor)["a"], "error")
+        self.result(asked[0])
+        stopped = [id for id, address in self.addresses(supervisor).items() if address is None]
+        self.assertEqual((stopped, self.log.count("+a")), (["f"], 2), strategy)
 
     def test_never_collapses(self) -> None:
         """A child that lived once, and cannot start since, waits longer each time."""
