@@ -173,6 +173,8 @@ def anything_happens(simulation: Simulation) -> None:
         # While a child takes for ever to start, the supervisor hears of no end, as in OTP.
         assert living == known or cell.life is AWAITING
         assert not any(info.address and info.is_restarting for info in infos)
+        if history.is_dynamic:
+            assert all(info.address or info.is_restarting for info in infos), "a child that nobody can end"
     stopped = simulation.stopService()
     simulation.advance(60)
     assert stopped.called, "the stop does not come to its end"
