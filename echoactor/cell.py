@@ -237,7 +237,7 @@ class Cell(Mailbox):
         :param doom: see the attribute.
         """
         life = self.life
-        if life is DOOMED and not self.is_exiting:
+        if life is DOOMED and not self.is_exiting and type(doom) is not ActorExit:
             self.doom = doom
         elif life is not DOOMED and life is not DEAD:
             self.doom = doom

@@ -115,13 +115,19 @@ class Mailbox:
             it again for each message that comes would take quadratic time.
         :raises Exception: what ``wanted`` raises; no message is lost then.
         """
-        for waiting in (self.arrived,) if news_only else (self.backlog, self.arrived):
-            for index, message in enumerate(waiting or ()):
-                if wanted(message):
-                    del waiting[index]  # type: ignore[union-attr]  # it is there
-                    self.arrived = self.arrived or None
-                    self.backlog = self.backlog or None
-                    return message
+        message = EMPTY if news_only else self._take_from(self.backlog, wanted)
+        # Only now, because what looked through the backlog may have sent something here.
+        return self._take_from(self.arrived, wanted) if message is EMPTY else message
+
+    def _take_from(
+        self, waiting: list[object] | deque[object] | None, wanted: Callable[[object], object]
+    ) -> object:
+        for index, message in enumerate(waiting or ()):
+            if wanted(message):
+                del waiting[index]  # type: ignore[union-attr]  # it is there
+                self.arrived = self.arrived or None
+                self.backlog = self.backlog or None
+                return message
         return EMPTY
 
     def clear(self) -> None:

@@ -510,6 +510,26 @@ class ReceiveTests(ActorTestCase):
             [failure] = self.flushLoggedErrors(ValueError)
             self.assertIn("timeout", failure.getErrorMessage())
 
+    def test_predicate_that_sends(self) -> None:
+        """What a predicate itself sends to its actor is looked at, too."""
+        got: list[Any] = []
+
+        async def sends(me: CoroutineActor) -> None:
+            def fits(message: Any) -> bool:
+                if message == "noise" and not got:
+                    got.append("sent")
+                    me.address.send("wanted")
+                return bool(message == "wanted")
+
+            me.address.send("noise")
+            await me.receive(lambda message: False, timeout=1)
+            got.append(await me.receive(fits, timeout=1))
+
+        self.spawn(sends)
+        self.pass_time(1)
+        self.pass_time(1)
+        self.assertEqual(got, ["sent", "wanted"])
+
     def test_predicate_that_raises(self) -> None:
         """What a guard or a message's comparison raises is raised at the receive; no message is lost."""
 

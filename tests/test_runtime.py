@@ -392,6 +392,14 @@ class StopTests(ActorTestCase):
         for stopped in both:
             self.assertIsNone(self.successResultOf(stopped))
 
+    def test_two_reasons(self) -> None:
+        """Of two stops the first one counts; the other fails with its reason."""
+        address = self.spawn(Adder)
+        first, second = address.stop("shutdown"), address.stop("normal")
+        self.settle()
+        self.successResultOf(first)
+        self.assertEqual(self.failureResultOf(second, CalleeExited).value.reason, "shutdown")
+
     def test_coroutine(self) -> None:
         """A coroutine actor is stopped as well, and its finally blocks run."""
         log: list[str] = []
