@@ -65,7 +65,9 @@ class _ConnectionCell(CallbackCell):
         return self.actor.kind
 
     def await_begins(self) -> None:
-        self.actor.transport.stop_reading(Stop.ACTOR_AWAITS)
+        # In a handshake, reading goes on: its time limit is for the peer, not for what the actor awaits.
+        if not self.actor.transport.in_handshake():
+            self.actor.transport.stop_reading(Stop.ACTOR_AWAITS)
 
     def await_ends(self) -> None:
         self.actor.transport.go_on_reading(Stop.ACTOR_AWAITS)
@@ -165,12 +167,17 @@ class Connection(Actor):
             events.emit(ConnectionOpened(self.address, self.transport.getPeer()))
         if not self.transport.in_handshake():
             self._tell_ready()
-        return self._protocol.connectionMade()
+        result = self._protocol.connectionMade()
+        if not hasattr(result, "__await__"):
+            self._actor_cell.has_started()
+        return result
 
     def ready(self) -> None:
         """The handshake is over: its deadline ends, and those who listen hear of it."""
         self._watch_idleness()
         self._tell_ready()
+        if self._actor_cell.coroutine is not None:
+            self._actor_cell.await_begins()
 
     def _tell_ready(self) -> None:
         events = self.system.events

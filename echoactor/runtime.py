@@ -183,7 +183,7 @@ class Runtime(Turns):
         """
         self.refuse_if_closed()
         number = next(self._numbers)
-        cell = kind(self, self.address_class(self, number), actor, None)
+        cell = kind(self, self.address_class(self, number), actor, ())
         actor._actor_cell = cell
         cell.born = self.reactor.seconds()
         self._cells[number] = cell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any
 
 from .actor import FIRST, LOOK, NEWS, CoroutineActor, Wants
@@ -158,7 +158,8 @@ class CallbackCell(Cell):
     def take_result(self, result: Any) -> None:
         """``receive`` returned something, which may have to be awaited."""
         if hasattr(result, "__await__"):
-            self.coroutine = result.__await__()
+            steps = result.__await__()
+            self.coroutine = steps if hasattr(steps, "send") else _as_generator(steps)
             self._advance()
             if self.coroutine is not None:
                 self.await_begins()
@@ -183,6 +184,11 @@ class CallbackCell(Cell):
             else:
                 self.life = RUNNABLE
                 self.system.enqueue(self)
+
+
+def _as_generator(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
+    """What an ``__await__`` returns has to be an iterator, and no more (PEP 492)."""
+    return (yield from steps)
 
 
 async def _raise_after(finishing: Awaitable[None], error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -382,6 +383,52 @@ class CallbackTests(ActorTestCase):
         self.assertEqual(len(caught), 2)
         self.assertIn("coroutine actors", caught[0])
         self.assertTrue(self.system.is_alive(confused))
+
+    def test_any_awaitable(self) -> None:
+        """What receive returns may be any awaitable, also one whose steps are no generator."""
+        done: Deferred[str] = Deferred()
+
+        class Steps:
+            def __await__(self) -> Iterator[Any]:
+                return iter((done,))
+
+        class Returns(Recorder):
+            def receive(self, message: Any) -> Any:
+                super().receive(message)
+                return Steps()
+
+        log: list[Any] = []
+        address = self.spawn(Returns, log)
+        for number in (1, 2):
+            address.send(number)
+        self.settle()
+        self.assertEqual(log, [1])
+        done.callback("")
+        self.settle()
+        self.assertEqual(log, [1, 2])
+        address.exit("kill")
+        self.settle()
+
+    def test_killed_in_any_awaitable(self) -> None:
+        """Such a one is given up as others are."""
+        cancelled: list[Any] = []
+        done: Deferred[None] = Deferred(cancelled.append)
+
+        class Steps:
+            def __await__(self) -> Iterator[Any]:
+                return iter((done,))
+
+        class Returns(Recorder):
+            def receive(self, message: Any) -> Any:
+                return Steps()
+
+        address = self.spawn(Returns, [])
+        address.send(1)
+        self.settle()
+        address.exit("kill")
+        self.settle()
+        self.assertEqual(cancelled, [done])
+        self.assertEqual(self.system.count_actors(), 0)
 
 
 class _NotADeferred:

@@ -376,6 +376,38 @@ class ConnectionTests(WireTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.system.count_actors(), 0)
 
+    def test_cannot_start(self) -> None:
+        """A connection that cannot start is not terminated, as another actor is not."""
+
+        class Broken(ActorProtocol):
+            awaits = False
+
+            def connectionMade(self) -> Any:
+                if not self.awaits:
+                    raise ZeroDivisionError
+                return self.connection_made()
+
+            async def connection_made(self) -> None:
+                await succeed(None)
+                raise ZeroDivisionError
+
+            def receive(self, message: Any) -> None: ...
+
+            def terminate(self, reason: object) -> None:
+                raise ValueError("it has not started")
+
+        class Awaits(Broken):
+            awaits = True
+
+        for kind in (Broken, Awaits):
+            factory = ActorFactory(self.system)
+            factory.protocol = kind
+            protocol: Any = factory.buildProtocol(None)
+            protocol.makeConnection(StringTransport())
+            self.settle()
+            self.assertEqual(self.system.count_actors(), 0)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_quits_at_the_end(self) -> None:
         """SystemExit of a terminate passes on, and the connection keeps no stop from its end."""
 

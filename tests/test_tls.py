@@ -8,9 +8,10 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from echoactor import Server, ServerOptions, Shutdown
+from echoactor import ActorFactory, EchoProtocol, Server, ServerOptions, Shutdown
 from echoactor.errors import CertificateError
 from echoactor.events import ConnectionClosed, ConnectionOpened, ConnectionReady
 from echoactor.tls import Certificates
@@ -145,6 +146,24 @@ class ServingTests(TLSTestCase):
         await client.closed
         self.assertEqual([type(event) for event in heard[3:]], [ConnectionOpened, ConnectionClosed])
         self.assertIsNone(heard[-1].tls)
+
+    async def test_awaits_in_the_handshake(self) -> None:
+        """An actor that awaits when its connection is made does not keep the client from its handshake."""
+        awaited: Deferred[None] = Deferred()
+
+        class Awaits(EchoProtocol):
+            async def connectionMade(self) -> None:
+                await awaited
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Awaits
+        certificate = self.authority.make("one.pem", "one.test")
+        options = ServerOptions(tls_port=0, interface="127.0.0.1", certificate=certificate)
+        server = self.start(options, factory)
+        client = await deferToThread(self.client, server, "one.test")
+        awaited.callback(None)
+        self.assertEqual(await deferToThread(self.echo, client), HELLO)
+        client.close()
 
     async def test_client_certificates(self) -> None:
         """With an authority for clients, only those with its certificate get in, whatever host they name."""
