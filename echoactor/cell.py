@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .actor import Wants
+from .actor import Actor, Wants
 from .address import Address
 from .calls import Reply
 from .errors import ActorExit, MailboxFull
@@ -69,13 +69,18 @@ NEW, RUNNABLE, RUNNING, WAITING, LOOKING, AWAITING, RESUMABLE, DOOMED, DEAD = Li
 
 def _explain(error: BaseException) -> tuple[object, Failure | None]:
     """The exit reason an exception stands for, and what to log."""
-    if isinstance(error, ActorExit):
-        return error.reason, None
-    failure = Failure(error)
+    if issubclass(type(error), ActorExit):
+        return cast(ActorExit, error).reason, None
     try:
+        failure = Failure(error)
         return Crash.of(failure), failure
-    except Exception:  # an exception whose class hides its own name
-        return Crash("unknown", "", ""), failure
+    except Exception as hostile:  # one that hides its class, or the name of it
+        return Crash("unknown", "", ""), Failure(hostile)
+
+
+def _passes_on(error: BaseException) -> bool:
+    # Not isinstance, which would ask the exception for its class.
+    return issubclass(type(error), (SystemExit, KeyboardInterrupt))
 
 
 class Cell(Mailbox):
@@ -135,7 +140,10 @@ class Cell(Mailbox):
     @property
     def kind(self) -> str:
         """What it is, for people: the name of its class or function."""
-        return str(getattr(self.actor, "__qualname__", None) or type(self.actor).__qualname__)
+        actor, kind = self.actor, type(self.actor)
+        if issubclass(kind, Actor):  # which is not asked: its own __getattr__ may raise anything
+            return kind.__qualname__
+        return str(getattr(actor, "__qualname__", kind.__qualname__))
 
     @property
     def is_exiting(self) -> bool:
@@ -265,11 +273,10 @@ class Cell(Mailbox):
         """The actor's code let an exception out: it ends."""
         if self.life is DEAD:  # SystemExit, from its very end
             raise error
-        passes_on = isinstance(error, (SystemExit, KeyboardInterrupt))
         reason, failure = _explain(error)
         last = error
         try:
-            if self.finish(error, reason) and not passes_on:
+            if self.finish(error, reason) and not _passes_on(error):
                 if self.is_exiting:  # the signal came meanwhile, and what awaits would not hear of it
                     self.system.end(self, self.doom)
                 return
@@ -278,7 +285,7 @@ class Cell(Mailbox):
             reason, failure = _explain(last)
         self.system.end(self, reason, failure, by_itself=True)
         for one in (error, last):
-            if isinstance(one, (SystemExit, KeyboardInterrupt)):
+            if _passes_on(one):
                 raise one
 
     def heed(self, wants: object) -> Wants | None:

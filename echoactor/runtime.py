@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from . import signals
 from .actor import Actor, is_actor_class, is_coroutine_function
 from .address import Address
-from .calls import start_call, wait_for_end, wait_for_start
+from .calls import Reply, start_call, wait_for_end, wait_for_start
 from .cell import DEAD, RUNNABLE, WAITING, Cell
 from .delayed import MessageTimer
 from .errors import (
@@ -320,8 +320,10 @@ class Runtime(Turns):
         """
         address = self._names.whereis(target) if isinstance(target, str) else target
         if address is None:
-            return fail(CalleeExited(target, "noproc"))
-        return start_call(self, address, request, timeout)
+            check_seconds("timeout", timeout)
+            # It is told what was called, which is a name here.
+            return Reply(self, target, None, None).deferred  # type: ignore[arg-type]  # as said
+        return address.call(request, timeout)
 
     call_actor = start_call  # what ``address.call`` does
 

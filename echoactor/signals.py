@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from .address import Address
 from .messages import Down, Exit, Monitor, is_reason
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from .cell import Cell
 
 __all__ = ["Ties", "demonitor", "link", "monitor", "send_exit", "sever", "ties_of", "unlink"]
+
+_log = Logger()
 
 
 class Ties:
@@ -142,4 +146,7 @@ def sever(cell: Cell, reason: object) -> None:
             ties_of(peer).links.pop(cell.address, None)
             send_exit(peer, cell.address, reason, linked=True)
     for watcher in ties.watchers.values():
-        watcher(reason)
+        try:
+            watcher(reason)
+        except Exception:  # such as a group whose name has another hash by now: the others have to hear, too
+            _log.failure("the end of {address} could not be told to all", address=str(cell.address))

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from echoactor import Actor, Address, Call, CoroutineActor
 from echoactor.errors import CalleeExited, CallFailed, CallingSelf, CallTimeout
+from echoactor.testing import ClockSystem
 
 from .support import ActorTestCase, Adder, Recorder, adder
 
@@ -43,6 +44,12 @@ class CallTests(ActorTestCase):
             error = self.failureResultOf(pending, CalleeExited).value
             self.assertEqual((error.address, error.reason), (address, "noproc"))
         self.assertIsInstance(error, CallFailed)
+
+    def test_of_another_system(self) -> None:
+        """A call by way of any system reaches the address that it is for."""
+        pending = ClockSystem(self.clock).call(self.spawn(Adder, 7), "total")
+        self.settle()
+        self.assertEqual(self.successResultOf(pending), 7)
 
     def test_timeout(self) -> None:
         """18: Without a reply in time the call fails; the callee lives, and its late reply vanishes."""

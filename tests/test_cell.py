@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from echoactor import Actor, CoroutineActor, cell
 from echoactor.events import ActorEnded
+from echoactor.messages import Crash
 
 from .support import ActorTestCase, Adder, Recorder
 
@@ -219,7 +220,30 @@ class StubbornTests(ActorTestCase):
         self.assertEqual((received, self.system.is_alive(address)), (["boom"], True))
 
 
+class Untouchable(Exception):
+    """Cannot be asked for its class."""
+
+    @property  # type: ignore[misc]  # it is an attribute of object's
+    def __class__(self) -> type:
+        raise ArithmeticError
+
+
 class PropagationTests(ActorTestCase):
+    def test_untouchable(self) -> None:
+        """An exception that raises when it is asked for its class ends its actor as others do."""
+
+        class Raises(Recorder):
+            def receive(self, message: Any) -> None:
+                raise Untouchable
+
+        address = self.spawn(Raises, [])
+        ended = address.ended()
+        address.send(1)
+        self.settle()
+        self.assertEqual(type(self.successResultOf(ended)), Crash)
+        self.assertEqual(self.system.count_actors(), 0)
+        self.flushLoggedErrors()
+
     def test_system_exit(self) -> None:
         """SystemExit and KeyboardInterrupt end the actor and pass on; the others go on in the next turn."""
 

@@ -68,6 +68,24 @@ class GroupsTests(ActorTestCase):
         self.groups.join("room", self.one)
         self.assertEqual(self.members(), [self.two])
 
+    def test_changed_name(self) -> None:
+        """A group whose name has changed, and is not found, keeps nobody from hearing of a death."""
+
+        class Name:
+            number = 1
+
+            def __hash__(self) -> int:
+                return self.number
+
+        name = Name()
+        self.groups.join(name, self.one)
+        ended = self.one.ended()
+        name.number = 2
+        self.one.exit("kill")
+        self.settle()
+        self.assertEqual(self.successResultOf(ended), "killed")
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
     def test_leaves_nothing(self) -> None:
         """Joining and leaving, in any order, leaves nothing behind in the member."""
         self.groups.leave("room", self.one)

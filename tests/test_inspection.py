@@ -112,6 +112,19 @@ class InfoTests(ActorTestCase):
         self.settle()
         self.assertEqual((self.system.count_actors(), self.system.count_handled()), (1, 4))
 
+    def test_asks_nothing(self) -> None:
+        """An actor whose own __getattr__ raises can be looked at, and has its class's name."""
+
+        class Proxy(Adder):
+            def __getattr__(self, name: str) -> Any:
+                raise KeyError(name)
+
+        address = self.spawn(Proxy)
+        info = self.system.info(address)
+        assert info is not None
+        self.assertTrue(info.kind.endswith("Proxy"))
+        self.assertIn("Proxy", str(self.system.tree()))
+
     def test_dead(self) -> None:
         """Of a dead actor there is nothing to tell."""
         address = self.spawn(Adder)

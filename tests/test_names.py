@@ -77,6 +77,8 @@ class NamesTests(ActorTestCase):
         self.system.send("nobody", "hello")
         self.assertEqual(letters, [DeadLetter("nobody", "hello")])
         pending = self.system.call("nobody", "hello")
+        self.assertNoResult(pending)
+        self.settle()
         self.assertEqual(self.failureResultOf(pending, CalleeExited).value.reason, "noproc")
         self.assertIsNone(self.system.whereis("nobody"))
         self.system.unregister("nobody")
