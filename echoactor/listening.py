@@ -6,7 +6,11 @@ import errno
 import select
 import socket
 import stat
+import struct
+import sys
+from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +33,14 @@ _log = Logger()
 BACK_OFF = 0.1
 """Seconds that a port which could not accept is left alone. The kernel would
 report it again at once, and accept fail again, some thousand times a second."""
+
+
+SO_ATTACH_FILTER = 26
+"""Of Linux; the module ``socket`` does not have it."""
+
+NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+"""A program of the kernel's packet filter (BPF): load the flags of the TCP header; if one is SYN,
+nothing of the packet is taken, else all of it."""
 
 
 class Listener:
@@ -180,11 +192,13 @@ class Listener:
         """
         self.port = port
         # A socket that was handed in (no backlog) keeps its queue, for the next to whom it is handed.
+        if port.backlog:
+            _let_nobody_come(port.socket)
         for _ in range(port.backlog or 0):
             if not (self._gate.room and self._accept_some()):
                 break
         if port.backlog:
-            port.socket.close()  # now, as Twisted writes a log line first, and meanwhile more could come
+            port.socket.close()  # now, as Twisted writes a log line first
         self.port = self._read = None
         try:
             lost(reason)
@@ -223,6 +237,21 @@ def cause_of(failure: Failure) -> str:
 def _can_be_gated(port: object) -> bool:
     """Whether it accepts by Twisted's ``doRead``, as TCP and UNIX ports do on all its reactors but IOCP."""
     return isinstance(port, tcp.Port)
+
+
+def _let_nobody_come(listening: socket.socket) -> None:
+    """
+    Have the kernel drop what begins a connection; who is in the queue, or on the way into it, stays.
+
+    Else somebody may come between the last accept and the close, and is reset. One that is dropped
+    tries again in a second, and finds the port closed, or the next server on it. Only Linux can.
+    """
+    if sys.platform != "linux" or listening.family == socket.AF_UNIX:
+        return
+    program = array("B", b"".join(struct.pack("HBBI", *step) for step in NO_SYN))
+    where, _ = program.buffer_info()
+    with suppress(OSError):  # some containers do not let one; then it is as elsewhere
+        listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(NO_SYN), where))
 
 
 def _somebody_waits(listening: socket.socket) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import stat
+import sys
 from typing import Any
+from unittest import skipUnless
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
@@ -311,6 +314,42 @@ class GateTests(RealTestCase):
         await server.drain()
         for client in clients:
             self.assertEqual((client.recv(5, socket.MSG_WAITALL), client.recv(1)), (b"hello", b""))
+
+    @skipUnless(sys.platform == "linux", "elsewhere it cannot be kept out")
+    async def test_latecomer(self) -> None:
+        """Who comes between the last accept and the close is not reset, and finds the port closed."""
+        for interface, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+            with socket.socket(family) as latecomer:
+                latecomer.setblocking(False)
+                await self.come_late(latecomer, interface)
+                poll = select.poll()
+                poll.register(latecomer, select.POLLOUT)
+                self.assertTrue(await self.in_thread(poll.poll, 10_000))  # it tries again after a second
+                error = latecomer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                self.assertEqual(error, errno.ECONNREFUSED)
+
+    async def come_late(self, latecomer: socket.socket, interface: str) -> None:
+        """Connect it when a server that closes has taken in those who wait, and those are served."""
+        server = self.start(ServerOptions(port=0, interface=interface))
+        [listener] = server._listeners
+        accept_some = listener._accept_some
+        address = (interface, server.addresses[0].port)
+
+        def accept_and_come() -> bool:
+            is_there = accept_some()
+            if not is_there:
+                latecomer.connect_ex(address)
+            return is_there
+
+        self.patch(listener, "_accept_some", accept_and_come)
+        clients = [socket.create_connection(address, timeout=10) for _ in range(3)]
+        for client in clients:
+            client.sendall(b"hello")
+        drained = server.drain()
+        for client in clients:
+            self.assertEqual(await self.in_thread(client.recv, 5, socket.MSG_WAITALL), b"hello")
+            client.close()
+        await drained
 
     async def test_queue_up_to_the_limit(self) -> None:
         """At a drain, too, no more come in than the limit allows."""
