@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .cell import Cell
     from .runtime import Runtime
 
-__all__ = ["Reply", "start_call", "wait_for_end", "wait_for_start"]
+__all__ = ["Reply", "after", "start_call", "wait_for_end", "wait_for_start"]
 
 
 class _Wait:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from .actor import Actor, Wants
 from .address import Address
 from .calls import Reply
-from .errors import ActorExit, MailboxFull
+from .errors import ActorError, ActorExit, MailboxFull
 from .mailbox import EMPTY, Mailbox
 from .messages import Call, Crash
 
@@ -74,8 +74,8 @@ def _explain(error: BaseException) -> tuple[object, Failure | None]:
     try:
         failure = Failure(error)
         return Crash.of(failure), failure
-    except Exception as hostile:  # one that hides its class, or the name of it
-        return Crash("unknown", "", ""), Failure(hostile)
+    except Exception:  # one that hides its class, or the name of it, and may raise its own kind for that
+        return Crash("unknown", "", ""), Failure(ActorError("an exception that hides its class"))
 
 
 def _passes_on(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
@@ -168,9 +168,14 @@ class Connection(Actor):
         if not self.transport.in_handshake():
             self._tell_ready()
         result = self._protocol.connectionMade()
-        if not hasattr(result, "__await__"):
-            self._actor_cell.has_started()
-        return result
+        if hasattr(result, "__await__"):
+            return self._started_after(result)
+        self._actor_cell.has_started()
+        return None
+
+    async def _started_after(self, starting: Awaitable[Any]) -> None:
+        await starting
+        self._actor_cell.has_started()
 
     def ready(self) -> None:
         """The handshake is over: its deadline ends, and those who listen hear of it."""
@@ -231,12 +236,15 @@ class Connection(Actor):
             exit_reason = Shutdown(self._why)
         elif not reason.check(ConnectionDone):
             exit_reason = Shutdown(_in_words(reason.value))
+        # One after the other, whatever happens: a listener, or a terminate, may let SystemExit out.
         try:
             self._tell_closed(exit_reason)
-            self.take_in(self.exit, exit_reason)
-        finally:  # a listener, or a terminate, may let SystemExit out, and the place would be lost
-            self._factory.gate.leave(self.transport.getPeer())
-            self._factory.ended(self)
+        finally:
+            try:
+                self.take_in(self.exit, exit_reason)
+            finally:
+                self._factory.gate.leave(self.transport.getPeer())
+                self._factory.ended(self)
 
     def _tell_closed(self, reason: object) -> None:
         events = self.system.events

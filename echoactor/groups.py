@@ -84,7 +84,9 @@ class Groups:
             self._remove(group, address)
 
     def _remove(self, group: Hashable, address: Address) -> None:
-        members = self._members[group]
+        members = self._members.get(group)
+        if members is None:  # its name has another hash by now
+            return
         del members[address]
         if not members:
             del self._members[group]

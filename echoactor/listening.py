@@ -26,7 +26,7 @@ from .errors import ListenError
 from .gate import Gate
 from .timers import Timer, Timers
 
-__all__ = ["Listener", "cause_of"]
+__all__ = ["Listener", "cause_of", "let_come"]
 
 _log = Logger()
 
@@ -35,8 +35,8 @@ BACK_OFF = 0.1
 report it again at once, and accept fail again, some thousand times a second."""
 
 
-SO_ATTACH_FILTER = 26
-"""Of Linux; the module ``socket`` does not have it."""
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
+"""Of Linux; the module ``socket`` does not have them."""
 
 NO_SYN = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
 """A program of the kernel's packet filter (BPF): load the flags of the TCP header; if one is SYN,
@@ -239,12 +239,21 @@ def _can_be_gated(port: object) -> bool:
     return isinstance(port, tcp.Port)
 
 
+def let_come(listening: socket.socket) -> None:
+    """Undo what :func:`_let_nobody_come` did to a socket that another process has kept open."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # mostly there is nothing to undo
+            listening.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
 def _let_nobody_come(listening: socket.socket) -> None:
     """
-    Have the kernel drop what begins a connection; who is in the queue, or on the way into it, stays.
+    Have the kernel drop what begins a connection; who is in the queue stays.
 
     Else somebody may come between the last accept and the close, and is reset. One that is dropped
-    tries again in a second, and finds the port closed, or the next server on it. Only Linux can.
+    tries again in a second, and finds the port closed, or the next server on it. (Who has begun
+    before, and has not yet answered the kernel's answer, is reset by the close, as ever.) It is done to
+    the socket, whoever has it: with another process it has to be undone. Only Linux can.
     """
     if sys.platform != "linux" or listening.family == socket.AF_UNIX:
         return

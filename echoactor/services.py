@@ -38,7 +38,8 @@ class ServiceActor(Actor):
         self.trap_exits = True
         self._service = service
         self._runs = False
-        self.address.ended().addCallback(self._was_killed)
+        self._over: Deferred[None] | None = None  # fires when its stop is over
+        self.address.ended().addCallback(self._has_ended)
 
     async def started(self) -> None:
         """Start the service, and wait when it says that it takes time."""
@@ -60,24 +61,37 @@ class ServiceActor(Actor):
 
     def _stop(self) -> Deferred[Any]:
         self._runs = False
-        over: Deferred[None] = Deferred()
-        _stopping[id(self._service)] = over
+        self._over = _stopping[id(self._service)] = Deferred()
 
         def is_over(result: Any) -> Any:
-            if _stopping.get(id(self._service)) is over:
-                del _stopping[id(self._service)]
-            over.callback(None)
+            self._has_stopped()
             return result
 
         return maybeDeferred(self._service.stopService).addBoth(is_over)
 
-    def _was_killed(self, _: object) -> None:
-        """The actor has ended, perhaps without a chance to stop the service."""
-        if self._runs:
-            stopping = self._stop()
-            # Nobody else gives it up, and the next start waits for it, and a supervisor for that.
-            limit = self.system.timers.schedule(WORKER_SHUTDOWN, stopping.cancel)
-            stopping.addErrback(self._log_failure).addBoth(lambda _: limit.cancel())
+    def _has_stopped(self) -> None:
+        """The stop is over, or was given up: let who waits to start the service go on."""
+        over, self._over = self._over, None
+        if over is not None:
+            del _stopping[id(self._service)]
+            over.callback(None)
+
+    def _has_ended(self, _: object) -> None:
+        """The actor has; when it was killed, without a chance to stop the service."""
+        if not self._runs:
+            self._has_stopped()  # what was cancelled may go on all the same
+            return
+        stopping = self._stop().addErrback(self._log_failure)
+        if self.system.is_stopping:
+            return  # nobody will start it again, and no timer is to be left
+
+        def give_up() -> None:
+            stopping.cancel()
+            self._has_stopped()
+
+        # Nobody else gives it up, and the next start waits for it, and a supervisor for that.
+        limit = self.system.timers.schedule(WORKER_SHUTDOWN, give_up)
+        stopping.addBoth(lambda _: limit.cancel())
 
     def _log_failure(self, failure: Failure) -> None:
         _log.failure("service {service} failed to stop", failure, service=str(self._service))

@@ -148,5 +148,5 @@ def sever(cell: Cell, reason: object) -> None:
     for watcher in ties.watchers.values():
         try:
             watcher(reason)
-        except Exception:  # such as a group whose name has another hash by now: the others have to hear, too
+        except Exception:  # the others have to hear, too
             _log.failure("the end of {address} could not be told to all", address=str(cell.address))

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from .endpoints import places_of
 from .gate import Gate
-from .listening import Listener
+from .listening import Listener, let_come
 from .options import ServerOptions
 from .timers import Timers
 
@@ -224,6 +224,7 @@ class HandedIn:
         listening, self._socket = self._socket, None
         assert listening is not None
         listening.setblocking(False)
+        let_come(listening)  # a worker that ended in order has kept new ones out, and the socket is the same
         if listening.family == socket.AF_UNIX:
             port: Any = _UNIXPort._fromListeningDescriptor(self._reactor, listening.fileno(), factory)
             port.startListening()

@@ -55,7 +55,8 @@ class Supervising(Actor):
         self._running: dict[Address, Child] = {}
 
     async def receive(self, message: Any) -> None:
-        if type(message) not in (Exit, Call, Retry):
+        kind = type(message)
+        if not (kind is Exit or kind is Call or kind is Retry):
             return  # to match would be to ask it, and a dead weakref.proxy raises
         match message:
             case Exit(sender, reason):

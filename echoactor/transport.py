@@ -263,6 +263,7 @@ class ConnectionTransport:
             return self._transport.startTLS(*args)
         finally:
             self._register(streaming=True)
+            self.go_on_reading(Stop.ACTOR_AWAITS)  # a handshake has to be read, also while the actor awaits
 
     def loseConnection(self) -> None:
         """Close after what was written is sent; see ``ITransport``."""
@@ -341,8 +342,8 @@ class ConnectionTransport:
         """Whether TLS has to read before it can write."""
         if not ISSLTransport.providedBy(self._transport):
             return False
-        tls = self.getHandle()
-        return tls.get_peer_finished() is None or tls.get_finished() is None
+        tls = self.getHandle()  # None once the connection is gone
+        return tls is None or tls.get_peer_finished() is None or tls.get_finished() is None
 
     def filled(self) -> None:
         """The real transport holds enough: let the peer read first."""

@@ -225,7 +225,7 @@ class Untouchable(Exception):
 
     @property  # type: ignore[misc]  # it is an attribute of object's
     def __class__(self) -> type:
-        raise ArithmeticError
+        raise Untouchable
 
 
 class PropagationTests(ActorTestCase):

@@ -36,6 +36,7 @@ from echoactor.events import (
     ConnectionRefused,
 )
 from echoactor.options import ServerOptions
+from echoactor.testing import ClockSystem
 
 from .support import ActorTestCase, ConnectionTestCase, Recorder
 
@@ -376,6 +377,24 @@ class ConnectionTests(WireTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.system.count_actors(), 0)
 
+    def test_starts_at_once(self) -> None:
+        """One whose coroutine has nothing to wait for has started, and is terminated in the end."""
+        log: list[Any] = []
+
+        class Starts(ActorProtocol):
+            async def connectionMade(self) -> None:
+                await succeed(None)
+
+            def receive(self, message: Any) -> None:
+                log.append(message)
+
+            def terminate(self, reason: object) -> None:
+                log.append(reason)
+
+        self.connect(Starts).connectionLost(Failure(ConnectionDone()))
+        self.settle()
+        self.assertEqual(log, ["normal"])
+
     def test_cannot_start(self) -> None:
         """A connection that cannot start is not terminated, as another actor is not."""
 
@@ -409,7 +428,7 @@ class ConnectionTests(WireTestCase):
             self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_quits_at_the_end(self) -> None:
-        """SystemExit of a terminate passes on, and the connection keeps no stop from its end."""
+        """SystemExit of a terminate or a listener passes on, and the connection has ended all the same."""
 
         class Quits(ActorProtocol):
             def receive(self, message: Any) -> None: ...
@@ -417,8 +436,17 @@ class ConnectionTests(WireTestCase):
             def terminate(self, reason: object) -> None:
                 raise SystemExit
 
+        def quits(event: ConnectionClosed) -> None:
+            raise SystemExit
+
+        self.check_quits(Quits)
+        self.system = ClockSystem(self.clock)
+        self.system.events.subscribe(ConnectionClosed, quits)
+        self.check_quits(Protocol)
+
+    def check_quits(self, kind: type[ActorProtocol]) -> None:
         factory = ActorFactory(self.system)
-        factory.protocol = Quits
+        factory.protocol = kind
         protocol: Any = factory.buildProtocol(None)
         protocol.makeConnection(StringTransport())
         self.assertRaises(SystemExit, protocol.connectionLost, Failure(ConnectionLost()))

@@ -136,6 +136,46 @@ class ServiceTests(ActorTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.flushLoggedErrors(ZeroDivisionError, CancelledError)
 
+    def test_stops_on(self) -> None:
+        """A service whose stop goes on when it is cancelled is given up all the same, and can start again."""
+
+        class GoesOn(Logged):
+            def stopService(self) -> Any:
+                self.log.append("stop")
+                return Deferred.fromCoroutine(self.clean_up())
+
+            async def clean_up(self) -> None:
+                try:
+                    await Deferred()
+                finally:
+                    await Deferred()
+
+        for shutdown in ("brutal_kill", 5.0):
+            self.log = []
+            supervisor = self.supervise(
+                ChildSpec(GoesOn(self.log), shutdown=shutdown),
+                ChildSpec(Adder, name="adder"),
+                strategy="one_for_all",
+            )
+            self.system.send("adder", ZeroDivisionError())
+            self.settle()
+            self.pass_time(5)
+            self.assertEqual(self.log, ["start", "stop", "start"], shutdown)
+            self.assertIsNotNone(self.system.whereis("adder"))
+            supervisor.exit("kill")
+            self.settle()
+            self.pass_time(5)
+            self.flushLoggedErrors()
+
+    def test_killed_with_the_system(self) -> None:
+        """One that is killed with all others, when the system cannot wait, leaves no timer."""
+        self.supervise(Logged(self.log, Deferred()))
+        stopped = self.system.stopService()
+        self.system.abort()
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual((self.log, self.clock.getDelayedCalls()), (["start", "stop"], []))
+
     def test_equal(self) -> None:
         """Services that are equal, and cannot be hashed, are children as others are."""
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.ssl import PrivateCertificate
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from echoactor import ActorFactory, EchoProtocol, Server, ServerOptions, Shutdown
+from echoactor import ActorFactory, ActorProtocol, EchoProtocol, Server, ServerOptions, Shutdown
 from echoactor.errors import CertificateError
-from echoactor.events import ConnectionClosed, ConnectionOpened, ConnectionReady
+from echoactor.events import ActorEnded, ConnectionClosed, ConnectionOpened, ConnectionReady
 from echoactor.tls import Certificates
 
-from .support import Authority, RealTestCase, log_lines
+from .support import Authority, RealTestCase, log_lines, make_certificate, reactor
 
 HELLO = b"hello"
 
@@ -147,23 +149,79 @@ class ServingTests(TLSTestCase):
         self.assertEqual([type(event) for event in heard[3:]], [ConnectionOpened, ConnectionClosed])
         self.assertIsNone(heard[-1].tls)
 
+    def serve_protocol(self, protocol: type[ActorProtocol]) -> Server:
+        factory = ActorFactory(self.system)
+        factory.protocol = protocol
+        certificate = self.authority.make("one.pem", "one.test")
+        return self.start(ServerOptions(tls_port=0, interface="127.0.0.1", certificate=certificate), factory)
+
     async def test_awaits_in_the_handshake(self) -> None:
-        """An actor that awaits when its connection is made does not keep the client from its handshake."""
+        """An actor that awaits when its connection is made reads the handshake, and no more."""
         awaited: Deferred[None] = Deferred()
+        made: list[Any] = []
 
         class Awaits(EchoProtocol):
             async def connectionMade(self) -> None:
+                made.append(self)
                 await awaited
 
-        factory = ActorFactory(self.system)
-        factory.protocol = Awaits
-        certificate = self.authority.make("one.pem", "one.test")
-        options = ServerOptions(tls_port=0, interface="127.0.0.1", certificate=certificate)
-        server = self.start(options, factory)
+        server = self.serve_protocol(Awaits)
         client = await deferToThread(self.client, server, "one.test")
+        self.assertTrue(made[0].transport.is_held_back())
         awaited.callback(None)
         self.assertEqual(await deferToThread(self.echo, client), HELLO)
         client.close()
+
+    async def test_awaits_when_it_is_gone(self) -> None:
+        """What an actor awaits after its connection was reset is no error of TLS."""
+        reasons: list[Any] = []
+        self.system.events.subscribe(ActorEnded, lambda event: reasons.append(event.reason))
+        done: list[Any] = []
+
+        class Awaits(ActorProtocol):
+            async def receive(self, message: Any) -> None:
+                await deferLater(reactor, 0.01, lambda: None)
+                done.append(message)
+
+        server = self.serve_protocol(Awaits)
+        await deferToThread(self.client, server, "one.test")
+        [connection] = [cell for cell in self.system.cells() if cell.kind.endswith("Awaits")]
+        transport = connection.actor.transport
+        transport.abortConnection()
+        connection.address.send("after the end")
+        while not reasons:
+            await deferLater(reactor, 0.01, lambda: None)
+        self.assertEqual((done, [type(reason) for reason in reasons]), (["after the end"], [Shutdown]))
+
+    async def test_start_tls_between_awaits(self) -> None:
+        """An actor that awaited, starts TLS, and awaits again, reads the client's handshake meanwhile."""
+        options = PrivateCertificate.loadPEM(make_certificate(self.directory).read_bytes()).options()
+        shaken: Deferred[None] = Deferred()
+
+        class Starts(ActorProtocol):
+            async def receive(self, message: Any) -> None:
+                await deferLater(reactor, 0.01, lambda: None)
+                self.transport.write(b"now")
+                self.transport.startTLS(options)
+                await shaken
+                self.transport.write(HELLO)
+
+        factory = ActorFactory(self.system)
+        factory.protocol = Starts
+        server = self.start(ServerOptions(port=0, interface="127.0.0.1"), factory)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+        def shake() -> ssl.SSLSocket:
+            plain = socket.create_connection(("127.0.0.1", server.addresses[0].port), timeout=10)
+            plain.sendall(b"STARTTLS")
+            self.assertEqual(plain.recv(3), b"now")
+            return context.wrap_socket(plain)
+
+        client = await deferToThread(shake)
+        self.addCleanup(client.close)
+        shaken.callback(None)
+        self.assertEqual(await deferToThread(client.recv, 10), HELLO)
 
     async def test_client_certificates(self) -> None:
         """With an authority for clients, only those with its certificate get in, whatever host they name."""

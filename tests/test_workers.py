@@ -17,7 +17,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from echoactor import ActorSystem, ServerOptions, sockets, workers as workers_module
-from echoactor.errors import CertificateError, ListenError
+from echoactor.errors import CertificateError, ChildError, ListenError
+from echoactor.process import name_of
 from echoactor.workers import INTENSITY, Workers
 
 from .support import Authority, RealTestCase, log_lines, reactor
@@ -207,6 +208,18 @@ class RestartTests(WorkersTestCase):
         more = await self.in_thread(self.open_clients)
         self.assertEqual(await self.echoing(more), CLIENTS)
         self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    async def test_restarted_in_order(self) -> None:
+        """A worker that ends in order is restarted, with the same socket, and serves its clients again."""
+        await self.serve_with(2)
+        pids = await self.figure("pid")
+        # An order that it cannot carry out twice: it ends, as nobody could order it any more.
+        await self.system.call(name_of(1), self.workers.serve(1), timeout=20).addErrback(lambda _: None)
+        await self.until(partial(self.all_but, pids[:1]))
+        clients = await self.in_thread(self.open_clients)
+        self.assertEqual(await self.echoing(clients), CLIENTS)
+        self.assertTrue(all(await self.figure("connections")))
+        self.flushLoggedErrors(ChildError)
 
     async def test_queue_outlives_its_worker(self) -> None:
         """Clients in the queue of a worker that dies are not reset, but served by the next."""
