@@ -114,6 +114,9 @@ class Command(MultiService):
             except (CertificateError, ValueError) as error:
                 is_done = False
                 _log.error("not reloaded: {error}", error=in_its_words(str(error)))
+            except Exception:  # the others are to be read, and systemd waits for the end
+                is_done = False
+                _log.failure("not reloaded")
         if is_done:
             _log.info("reloaded")
         self._notifier.ready()

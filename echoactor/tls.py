@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from .errors import CertificateError
 from .options import ServerOptions
+from .transport import ConnectionTransport
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -64,7 +65,19 @@ class Certificates:
 
     def serverConnectionForTLS(self, protocol: Any) -> Connection:
         """Begin a connection with what is loaded now; see ``IOpenSSLServerConnectionCreator``."""
-        return self._current.serverConnectionForTLS(protocol)
+        connection = self._current.serverConnectionForTLS(protocol)
+        shut_down = connection.shutdown
+
+        def write_out_and_shut_down() -> bool:
+            # Twisted shuts down as soon as the peer has. What the peer still has to get, and what
+            # waits for it to read, has to be in before: TLS takes nothing afterwards, and says nothing.
+            transport = protocol.wrappedProtocol.transport
+            if isinstance(transport, ConnectionTransport):
+                transport.write_out()
+            return shut_down()
+
+        connection.shutdown = write_out_and_shut_down  # type: ignore[method-assign]  # of this one alone
+        return connection
 
 
 def _load(options: ServerOptions) -> CertificateOptions:
@@ -83,7 +96,7 @@ def _load(options: ServerOptions) -> CertificateOptions:
     for file in _files_of(options.certificate_directory):
         option = f"certificate_directory: {str(file)!r}"
         names, made = _read(option, file, file)
-        context = ssl.CertificateOptions(**made, **trust).getContext()
+        context = _context_of(option, ssl.CertificateOptions(**made, **trust))
         for name in names:
             if name in files:
                 raise CertificateError(f"{option}: {str(files[name])!r} is for {name}, too")
@@ -91,7 +104,7 @@ def _load(options: ServerOptions) -> CertificateOptions:
         if not names:
             raise CertificateError(f"{option}: its certificate names no host (subjectAltName)")
 
-    made = {}
+    made, option = {}, "certificate"
     if options.certificate is not None:
         option = f"certificate: {options.certificate!r}"
         _, made = _read(option, Path(options.certificate), Path(options.private_key or options.certificate))
@@ -100,7 +113,23 @@ def _load(options: ServerOptions) -> CertificateOptions:
         name = (server_name or b"").decode("ascii", "replace").lower().rstrip(".")
         return contexts.get(name) or contexts.get("*." + name.partition(".")[2])
 
-    return ssl.CertificateOptions(**made, **trust, contextForServerName=choose)
+    options_of_all = ssl.CertificateOptions(**made, **trust, contextForServerName=choose)
+    _context_of(option, options_of_all)  # made now, or the first client would find out what is wrong
+    return options_of_all
+
+
+def _context_of(option: str, options: CertificateOptions) -> Context:
+    """What OpenSSL makes of a certificate and its key, which it may not like."""
+    try:
+        return options.getContext()
+    except Exception as error:
+        raise CertificateError(f"{option}: OpenSSL does not take it: {_in_words(error)}") from None
+
+
+def _in_words(error: Exception) -> str:
+    """What OpenSSL says, without its codes."""
+    reasons = error.args[0] if error.args else None
+    return ", ".join(reason[-1] for reason in reasons) if isinstance(reasons, list) else str(error)
 
 
 def _files_of(directory: str | None) -> list[Path]:
@@ -146,10 +175,11 @@ def _read(option: str, file: Path, key_file: Path) -> tuple[list[str], dict[str,
         )
     try:
         subject = certificate.extensions.get_extension_for_class(SubjectAlternativeName)
-    except ExtensionNotFound:
-        hosts: list[str] = []
-    else:
         hosts = [name.lower() for name in subject.value.get_values_for_type(DNSName)]
+    except ExtensionNotFound:
+        hosts = []
+    except Exception as error:  # cryptography has several kinds for what it cannot read
+        raise CertificateError(f"{option}: the names in it cannot be read: {error}") from None
     return hosts, {"privateKey": key, "certificate": certificate, "extraCertChain": chain}
 
 

@@ -216,6 +216,12 @@ class ConnectionTransport:
         if self._owner is not None and len(self._waiting) > self._owner.max_write_buffer:
             self._owner.peer_is_too_slow()
 
+    def write_out(self) -> None:
+        """Hand over what waits, however much the real transport holds: it will take nothing more."""
+        if self._waiting:
+            waiting, self._waiting = bytes(self._waiting), None
+            self._hand_over(waiting)
+
     def _no_longer_plain(self) -> None:
         """Somebody has started TLS on the real transport."""
         self._leave_fast_path()

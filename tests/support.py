@@ -426,7 +426,7 @@ class Authority:
 
     @staticmethod
     def sign(
-        key: ec.EllipticCurvePrivateKey,
+        key: Any,
         subject: x509.Name,
         issuer: Authority,
         names: list[str] | None = None,
@@ -464,9 +464,10 @@ class Authority:
         key_file: str | None = None,
         password: bytes | None = None,
         days: int = 1,
+        key: Any = None,
     ) -> str:
         """Write a certificate for these hosts, with its chain, and its key into the same file or another."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nobody")])
         chain = [self.sign(key, subject, self, list(names), days=days)]
         if self.issuer is not None:

@@ -166,8 +166,14 @@ class HangsUp(Server):
 class IsSlow(Server):
     """Takes a tenth of a second."""
 
+    late: Any = None
+
     def answer_badly(self, data: bytes) -> None:
-        reactor.callLater(0.1, self.transport.write, data)
+        self.late = reactor.callLater(0.1, self.transport.write, data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        if self.late is not None and self.late.active():
+            self.late.cancel()
 
 
 class LoadTests(TestCase):

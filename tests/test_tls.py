@@ -8,6 +8,8 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import deferLater
@@ -223,6 +225,26 @@ class ServingTests(TLSTestCase):
         shaken.callback(None)
         self.assertEqual(await deferToThread(client.recv, 10), HELLO)
 
+    async def test_all_before_the_end(self) -> None:
+        """A client that sends much, ends its TLS and then reads, gets all of it back."""
+        server = self.serve_tls(certificate=self.authority.make("one.pem", "one.test"))
+        for _ in range(5):
+            self.assertEqual(await deferToThread(self.send_and_end, server, 300_000), 300_000)
+
+    def send_and_end(self, server: Server, size: int) -> int:
+        """How much of it comes back."""
+        with socket.create_connection(("127.0.0.1", server.addresses[0].port)) as plain:
+            client = SSL.Connection(SSL.Context(SSL.TLS_METHOD), plain)
+            client.set_connect_state()
+            client.sendall(bytes(size))
+            client.shutdown()
+            got = 0
+            try:
+                while True:
+                    got += len(client.recv(65536))
+            except SSL.ZeroReturnError:
+                return got
+
     async def test_client_certificates(self) -> None:
         """With an authority for clients, only those with its certificate get in, whatever host they name."""
         stranger = Authority(self.directory, "stranger")
@@ -416,6 +438,16 @@ class ErrorTests(TLSTestCase):
         self.check(f"{second!r}: {first!r} is for a.example, too", certificate_directory=str(sites))
         self.authority.make("sites/b.pem")
         self.check("names no host", certificate_directory=str(sites))
+
+    def test_not_for_openssl(self) -> None:
+        """A key that OpenSSL does not take is refused at once, and not by the first client."""
+        weak = rsa.generate_private_key(65537, 1024)
+        file = self.authority.make("sites/x.pem", "localhost", key=weak)
+        self.check(f"certificate: {file!r}: OpenSSL does not take it: ee key too small", certificate=file)
+        self.check(
+            f"certificate_directory: {file!r}: OpenSSL does not take it: ee key too small",
+            certificate_directory=str(self.directory / "sites"),
+        )
 
     def test_expired(self) -> None:
         """A certificate that is not valid now is used, with a warning."""
