@@ -243,7 +243,7 @@ class Connection(Actor):
             try:
                 self.take_in(self.exit, exit_reason)
             finally:
-                self._factory.gate.leave(self.transport.getPeer())
+                self._factory.gate.leave(self._protocol._came_from)
                 self._factory.ended(self)
 
     def _tell_closed(self, reason: object) -> None:

@@ -95,11 +95,11 @@ class ConnectionOpened:
     """
     A connection has been accepted, and has become an actor.
 
-    :ivar peer: the client, behind a proxy too.
+    :ivar peer: the client, behind a proxy too; None at the other end of a pipe, as in the events after it.
     """
 
     address: Address
-    peer: IAddress
+    peer: IAddress | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class ConnectionReady:
     """
 
     address: Address
-    peer: IAddress
+    peer: IAddress | None
     tls: str | None
 
 
@@ -130,7 +130,7 @@ class ConnectionClosed:
     """
 
     address: Address
-    peer: IAddress
+    peer: IAddress | None
     reason: object
     tls: str | None = None
     bytes_in: int = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
@@ -89,6 +90,16 @@ class Gate:
                 self._by_host[host] = left
         self._tell_if_full_changed()
         if self._waiting:
+            self._tell_waiting()
+
+    @contextmanager
+    def exchange(self) -> Iterator[None]:
+        """Who leaves in here comes in again as another; nobody hears that it was away."""
+        waiting, self._waiting = self._waiting, []
+        try:
+            yield
+        finally:
+            self._waiting += waiting
             self._tell_waiting()
 
     def wait_for(self, count: int) -> Deferred[None]:

@@ -58,6 +58,7 @@ class ActorProtocol(Actor, Protocol):
     _is_actor_class = False  # its factory makes it, and no spawn
     _actor_cell: CallbackCell
     _bytes_in = 0  # from the peer, handled or not
+    _came_from: IAddress | None = None  # where it counts as one of its address's
     __connection: Connection
 
     # What Twisted calls, and a subclass leaves alone.
@@ -189,11 +190,15 @@ class ActorFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Make the protocol of one connection: one that refuses it, if it may not come in."""
         protocol = self.protocol()
+        if not isinstance(protocol, ActorProtocol):
+            raise TypeError(f"{self.protocol!r} makes {protocol!r}, which is no ActorProtocol")
         why = "the server stops" if self.system.is_closed else self.gate.admit(addr)
         if why is not None:
             self.refused(addr, why)
             return Refused()
         protocol.factory = self
+        if self.options.max_connections_per_address is not None:
+            protocol._came_from = addr  # the transport may say something else by the end
         return protocol
 
     def refused(self, peer: IAddress | None, reason: str) -> None:

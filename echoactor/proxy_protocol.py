@@ -239,14 +239,16 @@ class _Waiting(Protocol):
 
     def _hand_over(self, header: Header) -> None:
         """Let the client's protocol take this one's place, as if it had been there from the start."""
-        self._leave()
         transport = self.transport
         # Set on the one transport: everything above, TLS too, asks it and gets the
         # real client, and its class remains the one that bytes are written to at once.
         if header.source is not None:
             transport.getPeer = lambda: header.source
             transport.getHost = lambda: header.destination
-        inner: Any = self._inner.buildProtocol(transport.getPeer())
+        inner: Any
+        with self._connections.gate.exchange():  # else a drain would be over, if this one was the last
+            self._leave()
+            inner = self._inner.buildProtocol(transport.getPeer())
         holder = "wrappedProtocol" if hasattr(transport, "wrappedProtocol") else "protocol"
         setattr(transport, holder, inner)
         inner.makeConnection(transport)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import tcp
 from twisted.internet.interfaces import (
+    IAddress,
     ILoggingContext,
     INegotiated,
     IPullProducer,
@@ -294,6 +295,14 @@ class ConnectionTransport:
         self._leave_fast_path()
         abort = getattr(self._transport, "abortConnection", None)
         (abort or self._transport.loseConnection)()
+
+    def getPeer(self) -> IAddress | None:
+        """Who is at the other end; None for a pipe or a serial port. See ``ITransport``."""
+        try:
+            peer: IAddress = self._transport.getPeer()
+        except NotImplementedError:
+            return None
+        return peer
 
     def pauseProducing(self) -> None:
         """Read no more for now; see ``IPushProducer``."""

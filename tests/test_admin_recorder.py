@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 
-from echoactor import Actor, ActorFactory, ActorProtocol, Address, ChildSpec, Crash, SupervisorSpec
+from echoactor import Actor, ActorFactory, ActorProtocol, Address, ChildSpec, SupervisorSpec
 from echoactor.admin.recorder import KEPT, REASONS, VISITS, Recorder
 from echoactor.events import (
     ActorCrashed,
@@ -67,12 +67,20 @@ class RecorderTests(ActorTestCase):
         self.assertEqual((crashed.actor, restarted.actor), (old.number, new.number))
         self.assertEqual((crashed.time, crashed.serial, restarted.serial), (5.0, 1, 2))
         for address in (old, new):
-            who, reason = self.kept.last_crash(address.number) or ("", None)
-            assert isinstance(reason, Crash)
-            self.assertEqual(who, "fragile")
-            self.assertIn("in receive", reason.traceback)
+            who, reason, traceback = self.kept.last_crash(address.number) or ("", "", "")
+            self.assertEqual((who, reason), ("fragile", r"ValueError: \x1b[1mno"))
+            self.assertIn("in receive", traceback)
         self.assertIsNone(self.kept.last_crash(self.spawn(Adder).number))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_large_reasons(self) -> None:
+        """Of a reason so much is kept as is shown, however large a client made it."""
+        address = self.spawn(Fragile)
+        address.send("x" * 1_000_000)
+        self.settle()
+        kept = self.kept.last_crash(address.number) or ()
+        self.assertLess(sum(map(len, kept)), 4000)
+        self.flushLoggedErrors(ValueError)
 
     def test_who(self) -> None:
         """A crash says who it was: a child's id, a connection's peer, else the class."""

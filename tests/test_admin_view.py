@@ -7,9 +7,9 @@ from typing import Any
 from twisted.web.http import parse_qs
 
 from echoactor import Actor, Address, ChildSpec, EchoFactory, SupervisorSpec
-from echoactor.admin.recorder import Recorder
+from echoactor.admin.recorder import TRACEBACK, Recorder
 from echoactor.admin.sample import Sample
-from echoactor.admin.view import KEYS, MOST_ROWS, TIES, TRACEBACK, View, connections_in, details_of
+from echoactor.admin.view import KEYS, MOST_ROWS, TIES, View, connections_in, details_of
 from echoactor.connection import Connection
 
 from .support import ActorTestCase, Adder

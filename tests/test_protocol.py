@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
+from twisted.protocols.wire import Echo
 from twisted.python.failure import Failure
 
 from echoactor import (
@@ -376,6 +377,45 @@ class ConnectionTests(WireTestCase):
         self.settle()
         self.successResultOf(stopped)
         self.assertEqual(self.system.count_actors(), 0)
+
+    def test_no_peer(self) -> None:
+        """A transport without addresses, such as a pipe's, is one like any other."""
+
+        class Pipe(Wire):
+            def getPeer(self) -> Any:
+                raise NotImplementedError
+
+        peers: list[Any] = []
+        self.system.events.subscribe(ConnectionOpened, lambda event: peers.append(event.peer))
+        self.system.events.subscribe(ConnectionClosed, lambda event: peers.append(event.peer))
+        self.connect(transport=Pipe()).connectionLost(Failure(ConnectionDone()))
+        stopped = self.system.stopService()
+        self.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(peers, [None, None])
+
+    def test_another_peer_in_the_end(self) -> None:
+        """A place of an address is given back, whatever the transport calls its peer by then."""
+        options = ServerOptions(max_connections_per_address=1)
+        factory = EchoFactory(self.system)
+        factory.use(options)
+        for number in range(3):
+            proxy, client = (IPv4Address("TCP", f"192.0.2.{last}", number) for last in (1, 2))
+            protocol: Any = factory.buildProtocol(proxy)
+            self.assertIsInstance(protocol, EchoProtocol)
+            transport = StringTransport(peerAddress=proxy)
+            protocol.makeConnection(transport)
+            transport.peerAddr = client
+            protocol.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(factory.gate.count, 0)
+
+    def test_makes_something_else(self) -> None:
+        """A factory that makes no ActorProtocol is told so, and counts nobody."""
+        factory = ActorFactory(self.system)
+        factory.protocol = Echo  # type: ignore[assignment]  # that is the test
+        with self.assertRaisesRegex(TypeError, "which is no ActorProtocol"):
+            factory.buildProtocol(None)
+        self.assertEqual(factory.gate.count, 0)
 
     def test_starts_at_once(self) -> None:
         """One whose coroutine has nothing to wait for has started, and is terminated in the end."""

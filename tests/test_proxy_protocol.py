@@ -15,7 +15,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from echoactor import ActorFactory, EchoFactory, EchoProtocol, ServerOptions
+from echoactor import ActorFactory, EchoFactory, EchoProtocol, Server, ServerOptions
 from echoactor.events import ConnectionRefused
 from echoactor.proxy_protocol import MAX_V2, SIGNATURE, BadHeader, Header, ProxyProtocolFactory, parse_header
 
@@ -294,6 +294,22 @@ class WaitingTests(ActorTestCase):
             one.protocol.dataReceived(f"PROXY TCP4 203.0.113.1 10.0.0.2 {port} 1\r\n".encode())
         self.assertEqual([one.aborted for one in accepted], [False, True])
         self.assertEqual(self.factory.gate.count, 1)
+
+    def test_header_while_it_drains(self) -> None:
+        """The last client, whose header comes during a drain, is served on."""
+        factory = EchoFactory(self.system)
+        options = ServerOptions(port=8080, trusted_proxies=["10.0.0.0/8"], shutdown_timeout=10)
+        server = Server(factory, options)
+        self.proxy = ProxyProtocolFactory(factory, factory)
+        wire = self.connect()
+        drained = server.drain()
+        wire.protocol.dataReceived(V1 + b"hello")
+        self.settle()
+        self.assertNoResult(drained)
+        self.assertEqual((wire.value(), server.connections), (b"hello", 1))
+        wire.protocol.connectionLost(Failure(ConnectionDone()))
+        self.settle()
+        self.successResultOf(drained)
 
     def test_aborted_with_the_factory(self) -> None:
         """A drain that is over, or the system's abort, also ends those who wait for their header."""

@@ -18,9 +18,10 @@ from ..events import (
     DrainFinished,
     DrainStarted,
 )
+from ..messages import Crash
 from ..supervising import child_of
 from ..system import ActorSystem
-from ..text import peer_in_words
+from ..text import peer_in_words, printable
 from .text import reason_in_words, shown
 from .tree import Node
 
@@ -35,6 +36,12 @@ a busy minute of them would push out the one crash that somebody looks for."""
 
 REASONS = 500
 """Actors whose last crash is kept, with its traceback: a megabyte or two."""
+
+REASON = 300
+"""Letters of a reason that are kept."""
+
+TRACEBACK = 3000
+"""Letters of a traceback that are kept: its end, which says where it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Recorder:
         self._last: deque[Happening] = deque(maxlen=KEPT)
         self._visits: deque[Happening] = deque(maxlen=VISITS)
         self._serial = 0
-        self._reasons: OrderedDict[int, tuple[str, object]] = OrderedDict()
+        self._reasons: OrderedDict[int, tuple[str, str, str]] = OrderedDict()
         self._listening: list[Callable[[], None]] = []
         self._watching: list[Callable[[], None]] = []
         self.listen()
@@ -110,8 +117,8 @@ class Recorder:
         kept = merge(self._last, self._visits, key=lambda happening: happening.serial)
         return [happening for happening in kept if happening.serial > serial]
 
-    def last_crash(self, number: int) -> tuple[str, object] | None:
-        """Who an actor is or was, and why it, or the one that it replaces, crashed; None if none has."""
+    def last_crash(self, number: int) -> tuple[str, str, str] | None:
+        """Who an actor is or was; why it, or the one that it replaces, crashed; and where."""
         return self._reasons.get(number)
 
     def _subscribe(self, listeners: dict[type, Callable[[Any], None]]) -> list[Callable[[], None]]:
@@ -126,7 +133,9 @@ class Recorder:
         self._last.append(self._happening(kind, text, number))
 
     def _keep_reason(self, number: int, who: str, reason: object) -> None:
-        self._reasons[number] = who, reason
+        # In words: the reason itself may be as large as a client likes.
+        traceback = printable(reason.traceback[-TRACEBACK:], "\n\t") if type(reason) is Crash else ""
+        self._reasons[number] = who, reason_in_words(reason, REASON), traceback
         if len(self._reasons) > REASONS:
             self._reasons.popitem(last=False)
 

@@ -10,12 +10,10 @@ from typing import Any
 
 from ..address import Address
 from ..connection import Connection
-from ..messages import Crash
 from ..system import ActorSystem
-from ..text import printable
 from .recorder import Recorder
 from .sample import OpenConnection, Sample
-from .text import kind_in_words, reason_in_words, shown
+from .text import kind_in_words, shown
 from .tree import find
 
 __all__ = ["ORDERS", "View", "connections_in", "details_of"]
@@ -28,9 +26,6 @@ TIES = 30
 
 KEYS = 300
 """Keys of the tree that a viewer may send: more than anybody opens by hand."""
-
-TRACEBACK = 3000
-"""Letters of a traceback that are shown: its end, which says where it was."""
 
 ORDERS: dict[str, Callable[[OpenConnection], float]] = {
     "rate": lambda connection: connection.pace,
@@ -161,9 +156,8 @@ def details_of(system: ActorSystem, sample: Sample, recorder: Recorder, key: str
     details: dict[str, Any] = {"key": key, "number": number, "state": "gone" if node is None else node.state}
     crash = None if number is None else recorder.last_crash(number)
     if crash is not None:
-        who, reason = crash
-        traceback = printable(reason.traceback[-TRACEBACK:], "\n\t") if type(reason) is Crash else ""
-        details |= {"name": who, "crash": [reason_in_words(reason, 300), traceback]}
+        who, *words = crash
+        details |= {"name": who, "crash": words}
     if node is None:
         return details
     details |= {"name": node.name, "kind": node.kind}
