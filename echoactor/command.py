@@ -58,6 +58,7 @@ class Command(MultiService):
         self._reloads = reloads
         self._server = server
         self._notifier = Notifier()
+        self._is_stopping = False
         self._system.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
@@ -73,16 +74,12 @@ class Command(MultiService):
 
     def _handle_signals(self) -> None:
         reactor: Any = self._system.reactor
-        stopping = False
 
         def stop() -> None:
-            nonlocal stopping
-            if stopping:
+            if self._is_stopping:
                 self._system.abort()
             else:
-                stopping = True
-                self._notifier.stopping()
-                reactor.stop()
+                self._stop()
 
         def reload() -> None:
             ensureDeferred(self._reload())
@@ -99,13 +96,19 @@ class Command(MultiService):
         """End the process with status 1, while the reactor runs: the reactor knows of 0 and signals alone."""
         _log.critical("{line}", line=f"echoactor: {in_words_of_the_command(why)}")
         atexit.register(os._exit, 1)
+        if not self._is_stopping:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._is_stopping = True
         self._notifier.stopping()
         reactor: Any = self._system.reactor
         reactor.stop()
 
     async def _reload(self) -> None:
         """Read the files again: certificates, the token; whatever is wrong with one, the service goes on."""
-        self._notifier.reloading()
+        if not self._is_stopping:
+            self._notifier.reloading()
         is_done = True
         for reload, in_its_words in self._reloads:
             # One by one: a token that was stolen must go, whatever is wrong with a certificate.
@@ -119,7 +122,8 @@ class Command(MultiService):
                 _log.failure("not reloaded")
         if is_done:
             _log.info("reloaded")
-        self._notifier.ready()
+        if not self._is_stopping:
+            self._notifier.ready()
 
 
 @contextmanager

@@ -45,9 +45,20 @@ giving clients to one that does not, so somebody has to know."""
 PIPE = 3
 """The worker's descriptor of the pipe; those before it are the standard ones."""
 
-PROGRAM = "import sys; sys.path[:] = sys.argv.pop().split(':'); from echoactor.worker import main; main()"
+PROGRAM = """
+import sys
+sys.path[:] = sys.argv.pop().split(':')
+import signal
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+from echoactor.worker import main
+main()
+"""
 """What Python runs in a worker. It is no ``-m``, which would look for modules
-where the server was started first, and anybody may have put one there."""
+where the server was started first, and anybody may have put one there.
+
+A terminal, and systemd, send these signals to the whole group. They are for the parent, who
+orders what is to be done; they may come before the imports are over, which takes half a second."""
 
 
 def name_of(number: int) -> str:

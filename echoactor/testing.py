@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import iscoroutine
 from math import inf
 from random import Random
 from traceback import format_exception_only
@@ -315,10 +316,11 @@ def replay(test: Callable[[Simulation], object], seed: int) -> None:
 
     :raises AssertionError: from whatever exception the test raises; the text
         names the seed and how to replay it, and lists what arrived last.
+    :raises TypeError: the test returns something to be awaited, which nobody does.
     """
     simulation = Simulation(seed)
     try:
-        test(simulation)
+        result: Any = test(simulation)
     except Exception as error:
         name = getattr(test, "__qualname__", repr(test))
         what_failed = "".join(format_exception_only(error)).strip()
@@ -330,6 +332,11 @@ def replay(test: Callable[[Simulation], object], seed: int) -> None:
             f"seed {seed} fails: {what_failed}\n"
             f"replay({name}, {seed}) does it again; what arrived last:\n" + "\n".join(last)
         ) from error
+    else:
+        if hasattr(result, "__await__"):  # it would pass without being run
+            if iscoroutine(result):
+                result.close()
+            raise TypeError(f"{test!r} returns {result!r}, which nobody awaits; write a plain function")
     finally:  # else Python would close suspended coroutines when it frees them, at any time
         simulation.abort()
         simulation.settle()

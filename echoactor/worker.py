@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 from copy import copy
@@ -40,10 +39,6 @@ _log = Logger()
 
 def main() -> None:
     """Run a worker, as ``sys.argv`` says: its number, and the module of its reactor."""
-    # A terminal, and systemd, send these to the whole group. They are for the parent, who orders what
-    # is to be done.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     name, module = sys.argv[1:]
     namedAny(module).install()
     from twisted.internet import reactor as installed  # not earlier: the line above chooses it

@@ -89,9 +89,11 @@ class HostTests(ActorTestCase):
 
     def test_no_names(self) -> None:
         """A name that no request could bring is refused at once, with what is wrong."""
-        for host in ("echo.example:9090", "*", "*.example", "http://echo.example", ""):
+        for host in ("echo.example:9090", "*", "*.example", "http://echo.example", "b\xfccher.example", ""):
             error = self.assertRaises(ValueError, Access, None, [host])
             self.assertRegex(str(error), f"^hosts: {re.escape(repr(host))} is no host name")
+        error = self.assertRaises(ValueError, Access, None, "echo.example")
+        self.assertEqual(str(error), "hosts: 'echo.example' is one text, and not several: ['echo.example']")
 
 
 class MethodTests(ActorTestCase):

@@ -263,13 +263,14 @@ class LiveTests(TopTestCase):
             self.assertEqual(terminal.child.wait(PATIENCE), 0)
 
     def test_control_c(self) -> None:
-        """Ctrl-C ends it, too, without a word."""
+        """Ctrl-C ends it, too, without a word, and so do the signals of who ends a session."""
         with self.serving(*BAKERY, "0", "0"):
-            terminal = Terminal(self, *TOP, self.admin())
-            terminal.wait_for("● live")
-            terminal.child.send_signal(signal.SIGINT)
-            self.assertEqual(terminal.child.wait(PATIENCE), 0)
-            self.assertNotIn("Traceback", terminal.said)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                terminal = Terminal(self, *TOP, self.admin())
+                terminal.wait_for("● live")
+                terminal.child.send_signal(number)
+                self.assertEqual(terminal.child.wait(PATIENCE), 0)
+                self.assertNotIn("Traceback", terminal.said)
 
     def test_restart(self) -> None:
         """When the server goes away it says so, and goes on when the server is back."""

@@ -503,6 +503,17 @@ class SimulationTests(SynchronousTestCase):
         explore(test, 3)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
+    def test_coroutine(self) -> None:
+        """A test that would pass without being run, as nobody awaits it, is refused."""
+
+        async def test(simulation: Simulation) -> None:
+            self.fail("it ran")
+
+        for one in (test, lambda simulation: fail(ZeroDivisionError())):
+            with self.assertRaisesRegex(TypeError, "which nobody awaits; write a plain function"):
+                explore(one, 1)
+        self.flushLoggedErrors()
+
     def test_stop(self) -> None:
         """A simulated system stops, with all that traps exits, and leaves no timer."""
 

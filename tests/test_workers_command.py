@@ -71,6 +71,8 @@ class SignalTests(WorkersTestCase):
             # A terminal sends SIGINT to the whole group, as systemd does with SIGTERM.
             with self.serving(*command, "echoactor", "-p", "0", start_new_session=True) as child:
                 clients = self.open_on_both()
+                for worker in self.workers:
+                    os.kill(worker, signal.SIGUSR1)  # which is for twistd's log, and goes to all as well
                 os.killpg(child.pid, number)
                 for worker in (1, 2):
                     self.wait_for(
@@ -291,7 +293,8 @@ class WaysInTests(WorkersTestCase):
 
     def test_strangers_modules(self) -> None:
         """A worker takes no modules from where the server was started."""
-        (self.directory / "json.py").write_text("raise SystemExit('taken over')")
+        for module in ("json", "signal"):
+            (self.directory / f"{module}.py").write_text("raise SystemExit('taken over')")
         twistd = (*TWISTD[:2], f"import sys; sys.path.remove(''); {TWISTD[2]}")
         with self.serving(*twistd, "-n", "echoactor", "-p", "0"):
             self.open_on_both()

@@ -31,6 +31,8 @@ class Access:
     """
 
     def __init__(self, token_file: str | None, hosts: Iterable[str]) -> None:
+        if isinstance(hosts, str):
+            raise ValueError(f"hosts: {hosts!r} is one text, and not several: [{hosts!r}]")
         self._token_file = token_file
         self._hosts = {_checked_host(host).lower().rstrip(".") for host in hosts}
         self.reload()
@@ -87,7 +89,7 @@ class Access:
 
 
 def _checked_host(host: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", host):
+    if not re.fullmatch(r"[\w.-]+", host, re.ASCII):
         raise ValueError(f"hosts: {host!r} is no host name, which has neither port nor wildcard")
     return host
 

@@ -172,6 +172,8 @@ def _show(options: Namespace, console: Console) -> None:
 
     from .screen import Screen
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: the terminal has to be as it was
+        signal.signal(number, signal.default_int_handler)
     screen = Screen(console)
     with Live(console=console, screen=True, auto_refresh=False) as live, _keys():
         while True:
@@ -189,7 +191,7 @@ def _show(options: Namespace, console: Console) -> None:
 @contextmanager
 def _keys() -> Iterator[None]:
     """Let the key q do what Ctrl-C does."""
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         yield
         return
     before = termios.tcgetattr(sys.stdin)
@@ -242,7 +244,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal may have no bars
     console = Console()
     try:
-        (_show_once if options.once or not console.is_terminal else _show)(options, console)
+        # Not what rich takes for a terminal: some variables make it one of a pipe.
+        is_live = not options.once and sys.stdout is not None and sys.stdout.isatty()
+        (_show if is_live else _show_once)(options, console)
     except _Trouble as trouble:
         print(f"echoactor-top: {trouble}", file=sys.stderr)
         return 1
