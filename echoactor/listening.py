@@ -280,4 +280,6 @@ def _is_stale(path: Path) -> bool:
             probe.connect(str(path))
     except OSError as error:
         return error.errno == errno.ECONNREFUSED
+    except ValueError:  # an abstract name is no path
+        return False
     return False

@@ -44,7 +44,9 @@ class ActorProtocol(Actor, Protocol):
        handled: ``normal`` after a clean close, else ``Shutdown(detail)``.
 
     While ``receive`` awaits, or too many bytes wait, or the peer does not read
-    what was written, nothing is read from the peer.
+    what was written, nothing is read from the peer. (So two of these that both
+    write much before they read wait for each other, as two programs with
+    blocking sockets do: let one of them read first.)
 
     ``connectionMade`` is what ``started`` is for other actors: it may be a coroutine function.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from math import inf
+from sys import float_info
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -17,8 +18,10 @@ def is_seconds(value: object, *, positive: bool = False) -> bool:
 
     :param positive: 0 is none.
     """
-    # Written so that NaN, which is neither smaller nor larger, is none.
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < inf
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    # Written so that NaN, which is neither smaller nor larger, is none, nor an integer that no float holds.
+    fits = 0 <= value <= float_info.max
     return fits and not (positive and not value)
 
 

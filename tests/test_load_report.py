@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from typing import Any
 
@@ -99,8 +100,18 @@ class ReportTests(ActorTestCase):
         figures.sent(11.0)
         figures.unsent = 5
         self.assertIn("0 messages in 1.00 s", as_text(made_options(rate=5.0), figures))
-        self.assertEqual(json.loads(as_json(made_options(rate=5.0), figures))["latency_us"]["p99"], 0)
+        self.assertIsNone(json.loads(as_json(made_options(rate=5.0), figures))["latency_us"]["p99"])
         plot(made_options(rate=5.0), figures, str(self.temporary_directory() / "f.png"))
+
+    def test_no_latency(self) -> None:
+        """Where nothing was answered there is no latency, which 0 would make the best of all."""
+        figures = made_figures(0)
+        self.assertIn("p99              -", as_text(made_options(), figures))
+        self.assertEqual(set(json.loads(as_json(made_options(), figures))["latency_us"].values()), {None})
+        file = io.StringIO()
+        csv_writer(file)(figures.seconds[0])
+        [row] = csv.DictReader(file.getvalue().splitlines())
+        self.assertEqual([row[name] for name in ("p50_us", "p99_us", "max_us")], [""] * 3)
 
     def test_json(self) -> None:
         """The report for programs is one object, in one line, with all of it."""

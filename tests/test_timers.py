@@ -102,6 +102,6 @@ class CheckSecondsTests(SynchronousTestCase):
 
     def test_no_durations(self) -> None:
         """What is no duration is refused with the option's name, the value, and what is right."""
-        for value in (-1, float("nan"), float("inf"), "5", b"", [1], True):
+        for value in (-1, float("nan"), float("inf"), "5", b"", [1], True, 10**400):
             with self.assertRaisesRegex(ValueError, "idle: .* is not a number of seconds >= 0"):
                 check_seconds("idle", value)  # type: ignore[arg-type]  # that is the test

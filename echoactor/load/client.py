@@ -140,7 +140,9 @@ class Load:
             watcher(second)
 
     async def _wait_for_answers(self) -> None:
-        self._figures.unsent = sum(connection.stop() for connection in self._connections)
+        unsent = {connection: connection.stop() for connection in self._connections}
+        # What was due on a lost connection is not for want of time.
+        self._figures.unsent = sum(unsent[connection] for connection in self._still_open())
         stopped = perf_counter()
         self._figures.sent(stopped)
         self._interrupted = self._loop.create_future()

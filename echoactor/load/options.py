@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from math import inf
 from typing import NoReturn
 
 __all__ = ["LoadOptions", "parse"]
@@ -63,8 +62,8 @@ class LoadOptions:
                 raise ValueError(f"{name}: {getattr(self, name)} is not a whole number from 1 on")
         for name in ("duration", "rate", "timeout"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                raise ValueError(f"{name}: {value:g} is not a number above 0")
+            if value is not None and not 1e-9 <= value <= 1e15:  # what clocks and floats can do with them
+                raise ValueError(f"{name}: {value:g} is not a number from 1e-9 to 1e15")
         if self.size * self.pipeline > MOST_UNANSWERED:
             raise ValueError(
                 f"size: {self.size} bytes, {self.pipeline} at once, are more than "
@@ -102,7 +101,7 @@ def _decimal(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1e-9 to 1e15") from None
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

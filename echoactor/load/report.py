@@ -22,8 +22,10 @@ MISSED = 0.01
 """The share of messages not sent from which on a schedule was not kept: a few are always due at the end."""
 
 
-def duration_text(microseconds: float) -> str:
+def duration_text(microseconds: float | None) -> str:
     """A duration, in the unit that fits."""
+    if microseconds is None:
+        return "-"
     for unit, size in (("s", 1e6), ("ms", 1e3)):
         if microseconds >= size:
             return f"{microseconds / size:.2f} {unit}"
@@ -52,11 +54,12 @@ def warnings(options: LoadOptions, figures: Figures) -> list[str]:
     return found
 
 
-def percentiles(figures: Figures) -> dict[str, int]:
-    """Latencies in microseconds, by name."""
+def percentiles(figures: Figures) -> dict[str, int | None]:
+    """Latencies in microseconds, by name; None where nothing was answered, and 0 would look the best."""
     histogram = figures.histogram
     named = {f"p{percent:g}": histogram.get_value_at_percentile(percent) for percent in PERCENTILES}
-    return {**named, "max": histogram.get_max_value()}
+    named["max"] = histogram.get_max_value()
+    return named if figures.messages else dict.fromkeys(named)
 
 
 def title(options: LoadOptions) -> str:
@@ -124,6 +127,8 @@ def csv_writer(file: TextIO) -> Callable[[Second], None]:
 
     def write(second: Second) -> None:
         values = {name: round(value, 6) for name, value in vars(second).items()}
+        if not second.messages:
+            values |= dict.fromkeys(("p50", "p99", "max"), "")
         writer.writerow([values[column] for column in columns])
         file.flush()
 
