@@ -10,6 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 
 from echoactor import Address, ChildSpec, Supervisor, SupervisorSpec
+from echoactor.calls import after
 from echoactor.errors import StartFailed
 
 from .support import ActorTestCase, Adder
@@ -139,6 +140,8 @@ class ServiceTests(ActorTestCase):
     def test_stops_on(self) -> None:
         """A service whose stop goes on when it is cancelled is given up all the same, and can start again."""
 
+        cleaned_up: Deferred[None] = Deferred()
+
         class GoesOn(Logged):
             def stopService(self) -> Any:
                 self.log.append("stop")
@@ -148,7 +151,7 @@ class ServiceTests(ActorTestCase):
                 try:
                     await Deferred()
                 finally:
-                    await Deferred()
+                    await after(cleaned_up)
 
         for shutdown in ("brutal_kill", 5.0):
             self.log = []
@@ -165,7 +168,8 @@ class ServiceTests(ActorTestCase):
             supervisor.exit("kill")
             self.settle()
             self.pass_time(5)
-            self.flushLoggedErrors()
+        cleaned_up.callback(None)
+        self.flushLoggedErrors()
 
     def test_killed_with_the_system(self) -> None:
         """One that is killed with all others, when the system cannot wait, leaves no timer."""
