@@ -16,6 +16,7 @@ from .events import ConnectionClosed, ConnectionOpened, ConnectionReady
 from .messages import EndOfInput, Shutdown, is_error
 from .specs import ChildSpec
 from .styles import CallbackCell
+from .text import reasons_of_openssl
 from .timers import Timer
 from .transport import ConnectionTransport, Stop
 
@@ -326,7 +327,6 @@ def _tls_version(transport: ConnectionTransport) -> str | None:
 
 
 def _in_words(error: Any) -> str:
-    """What ended a connection; OpenSSL says it in lists of tuples."""
-    if type(error).__module__ == "OpenSSL.SSL" and error.args and isinstance(error.args[0], list):
-        return "TLS: " + ", ".join(entry[-1] for entry in error.args[0])
-    return str(error)
+    """What ended a connection."""
+    reasons = reasons_of_openssl(error)
+    return f"TLS: {reasons}" if reasons else str(error)

@@ -194,10 +194,9 @@ class Listener:
         # A socket that was handed in (no backlog) keeps its queue, for the next to whom it is handed.
         if port.backlog:
             _let_nobody_come(port.socket)
-        for _ in range(port.backlog or 0):
-            if not (self._gate.room and self._accept_some()):
-                break
-        if port.backlog:
+            for _ in range(port.backlog):
+                if not (self._gate.room and self._accept_some()):
+                    break
             port.socket.close()  # now, as Twisted writes a log line first
         self.port = self._read = None
         try:

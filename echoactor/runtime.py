@@ -321,8 +321,7 @@ class Runtime(Turns):
         address = self._names.whereis(target) if isinstance(target, str) else target
         if address is None:
             check_seconds("timeout", timeout)
-            # It is told what was called, which is a name here.
-            return Reply(self, target, None, None).deferred  # type: ignore[arg-type]  # as said
+            return Reply(self, target, None, None).deferred  # type: ignore[arg-type]  # it only tells the name
         return address.call(request, timeout)
 
     call_actor = start_call  # what ``address.call`` does

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.address import UNIXAddress
 from twisted.python.reflect import safe_repr
 
-__all__ = ["peer_in_words", "printable"]
+__all__ = ["peer_in_words", "printable", "reasons_of_openssl"]
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -32,3 +32,10 @@ def peer_in_words(peer: Any) -> str:
     if host is None:
         return printable(safe_repr(peer))
     return printable(f"[{host}]:{peer.port}" if ":" in host else f"{host}:{peer.port}")
+
+
+def reasons_of_openssl(error: BaseException) -> str:
+    """What OpenSSL says in its exceptions, in lists of tuples with codes; empty for other exceptions."""
+    if type(error).__module__ == "OpenSSL.SSL" and error.args and isinstance(error.args[0], list):
+        return ", ".join(entry[-1] for entry in error.args[0])
+    return ""

@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from .errors import CertificateError
 from .options import ServerOptions
+from .text import reasons_of_openssl
 from .transport import ConnectionTransport
 
 if TYPE_CHECKING:
@@ -123,13 +124,8 @@ def _context_of(option: str, options: CertificateOptions) -> Context:
     try:
         return options.getContext()
     except Exception as error:
-        raise CertificateError(f"{option}: OpenSSL does not take it: {_in_words(error)}") from None
-
-
-def _in_words(error: Exception) -> str:
-    """What OpenSSL says, without its codes."""
-    reasons = error.args[0] if error.args else None
-    return ", ".join(reason[-1] for reason in reasons) if isinstance(reasons, list) else str(error)
+        why = reasons_of_openssl(error) or error
+        raise CertificateError(f"{option}: OpenSSL does not take it: {why}") from None
 
 
 def _files_of(directory: str | None) -> list[Path]:

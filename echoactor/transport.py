@@ -300,7 +300,7 @@ class ConnectionTransport:
         """Who is at the other end; None for a pipe or a serial port. See ``ITransport``."""
         try:
             peer: IAddress = self._transport.getPeer()
-        except NotImplementedError:
+        except NotImplementedError:  # what Twisted's own for these raise
             return None
         return peer
 
@@ -392,9 +392,7 @@ class ConnectionTransport:
             self._transport.unregisterProducer()
         self._is_full = False
         self.go_on_reading(Stop.PEER_IS_SLOW)
-        if self._waiting:
-            waiting, self._waiting = bytes(self._waiting), None
-            self._hand_over(waiting)
+        self.write_out()
 
 
 FORWARDED = (

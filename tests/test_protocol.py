@@ -383,7 +383,7 @@ class ConnectionTests(WireTestCase):
 
         class Pipe(Wire):
             def getPeer(self) -> Any:
-                raise NotImplementedError
+                raise NotImplementedError  # as Twisted's process transport does
 
         peers: list[Any] = []
         self.system.events.subscribe(ConnectionOpened, lambda event: peers.append(event.peer))
